@@ -1,0 +1,58 @@
+"""All weights of a network in one flat float32 vector, each with a name and a view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+Layout = Mapping[str, tuple[int, ...]]
+
+
+class Parameters(Mapping[str, np.ndarray]):
+    """Named views of one contiguous vector.
+
+    Parameters
+    ----------
+    layout : name -> shape, in the order of the vector
+    vector : float32 [size], or None for zeros
+
+    Another `Parameters` of the same layout holds the gradient, another the velocity; an optimiser step, a
+    norm, a checkpoint or a sum over machines is one operation on `vector`.
+    """
+
+    def __init__(self, layout: Layout, vector: np.ndarray | None = None):
+        self.layout = {name: tuple(shape) for name, shape in layout.items()}
+        size = sum(_count(shape) for shape in self.layout.values())
+        if vector is None:
+            vector = np.zeros(size, np.float32)
+        if vector.shape != (size,) or vector.dtype != np.float32:
+            raise ValueError(f"this layout needs float32 [{size}], not {vector.dtype} {list(vector.shape)}")
+        self.vector = vector
+        self._views: dict[str, np.ndarray] = {}
+        start = 0
+        for name, shape in self.layout.items():
+            stop = start + _count(shape)
+            self._views[name] = vector[start:stop].reshape(shape)
+            start = stop
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._views[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def like(self) -> Parameters:
+        """Zeros of the same layout."""
+        return Parameters(self.layout)
+
+    def under(self, prefix: str) -> dict[str, np.ndarray]:
+        """The views whose names begin with `prefix.`, without it."""
+        return {name[len(prefix) + 1 :]: view for name, view in self.items() if name.startswith(prefix + ".")}
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=np.int64))
