@@ -1,12 +1,250 @@
-"""The acoustic network: stacked bidirectional recurrent layers and a dense output, frames -> log-probabilities."""
+"""The acoustic network: stacked recurrent layers and a dense output turn frames into log-probabilities.
+
+    frames [T, B, D] -> stack -> [T', B, D stack] -> (recurrent layer -> dropout) x layers -> dense -> [T', B, C]
+
+T' = ceil(T / stack). Training adds the CTC loss at the end and goes the same way back.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from asr.errors import UsageError
 from asr.parameters import Parameters
 from kernels.cells import CELLS
-from kernels.interface import Backend, RecurrentShape
+from kernels.interface import Array, Backend, RecurrentShape
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The shape of a network.
+
+    Parameters
+    ----------
+    inputs : values per feature frame
+    outputs : characters and the blank
+    cell : "lstm", "gru", "rnn_tanh" or "rnn_relu"
+    layers, hidden : depth, and units per direction
+    bidirectional : whether each layer also reads the utterance backwards
+    stack : feature frames per network step
+    dropout : probability of losing an output value of a recurrent layer in training
+    """
+
+    inputs: int
+    outputs: int
+    cell: str = "lstm"
+    layers: int = 3
+    hidden: int = 256
+    bidirectional: bool = True
+    stack: int = 3
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise UsageError(f"network.cell: unknown cell {self.cell!r}; choose one of {', '.join(CELLS)}")
+        for name, least in (("inputs", 1), ("outputs", 2), ("layers", 1), ("hidden", 1), ("stack", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"network.{name}: {getattr(self, name)} is too small; it must be at least {least}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise UsageError(f"network.dropout: {self.dropout} must be at least 0 and below 1")
+
+    def recurrent_shapes(self) -> list[RecurrentShape]:
+        """The recurrent layers, from the frames up."""
+        shapes: list[RecurrentShape] = []
+        inputs = self.inputs * self.stack
+        for _ in range(self.layers):
+            shapes.append(RecurrentShape(self.cell, inputs, self.hidden, self.bidirectional))
+            inputs = shapes[-1].outputs
+        return shapes
+
+
+class Network:
+    """A network's parameters on a backend.
+
+    `parameters`, `gradient` and `velocity` are flat vectors of one layout. After changing `parameters` by other
+    means than `step`, call `pack`.
+    """
+
+    def __init__(self, config: NetworkConfig, parameters: Parameters, backend: Backend):
+        if parameters.layout != self.layout(config):
+            raise ValueError("these parameters belong to a network of another shape")
+        self.config = config
+        self.parameters = parameters
+        self.backend = backend
+        self._layers = [backend.recurrent(shape) for shape in config.recurrent_shapes()]
+        self._dense = backend.dense(self._layers[-1].shape.outputs, config.outputs)
+        self._ctc = backend.ctc()
+        self._arrays: dict[str, Array] = {}
+        self.pack()
+
+    @cached_property
+    def gradient(self) -> Parameters:
+        return self.parameters.like()
+
+    @cached_property
+    def velocity(self) -> Parameters:
+        return self.parameters.like()
+
+    @staticmethod
+    def layout(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every weight: `layer0.forward.weight_ih` ... `output.weight`, `output.bias`."""
+        layout: dict[str, tuple[int, ...]] = {}
+        shapes = config.recurrent_shapes()
+        for index, shape in enumerate(shapes):
+            layout |= {f"layer{index}.{name}": size for name, size in shape.parameter_shapes().items()}
+        return layout | {"output.weight": (config.outputs, shapes[-1].outputs), "output.bias": (config.outputs,)}
+
+    @classmethod
+    def initial(cls, config: NetworkConfig, rng: np.random.Generator) -> Parameters:
+        """Weights to start training from.
+
+        Input and output weights Xavier-uniform for each gate (Glorot and Bengio, AISTATS 2010), recurrent weights
+        orthogonal for each gate (Saxe et al., ICLR 2014), biases 0, but 1 for the LSTM's forget gate.
+        """
+        parameters = Parameters(cls.layout(config))
+        forget = CELLS[config.cell].forget_gate
+        H = config.hidden
+        for name, weight in parameters.items():
+            if name.endswith("weight_hh"):
+                for gate in weight.reshape(-1, H, H):
+                    gate[:] = _orthogonal(H, rng)
+            elif name.endswith("weight_ih"):
+                for gate in weight.reshape(-1, H, weight.shape[1]):
+                    gate[:] = _xavier(gate.shape, rng)
+            elif name == "output.weight":
+                weight[:] = _xavier(weight.shape, rng)
+            elif name.endswith("bias_ih") and forget is not None:
+                weight[forget * H : (forget + 1) * H] = 1.0
+        return parameters
+
+    def pack(self) -> None:
+        """Hand the weights to the backend."""
+        for index, layer in enumerate(self._layers):
+            layer.pack(self.parameters.under(f"layer{index}"))
+        self._dense.pack(self.parameters["output.weight"], self.parameters["output.bias"])
+
+    def steps(self, lengths: np.ndarray) -> np.ndarray:
+        """Network steps for so many frames: ceil(lengths / stack), int32."""
+        return (-(-lengths // self.config.stack)).astype(np.int32)
+
+    def log_probs(self, frames: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Natural log-probabilities, float32 `[T', B, C]`, a new array.
+
+        Parameters
+        ----------
+        frames : float32 [T, B, D]; what stands beyond a length is not read
+        lengths : int32 [B], frames of each utterance, longest first, each at least 1
+
+        Values beyond an utterance's `steps` mean nothing.
+        """
+        x, steps = self._stack(frames, lengths)
+        for index, layer in enumerate(self._layers):
+            # two arrays are enough, taken in turn: nothing is kept for a way back
+            out = self._array(f"infer{index % 2}", (*x.shape[:2], layer.shape.outputs))
+            layer.infer(x, steps, out)
+            x = out
+        logits = self.backend.empty((*x.shape[:2], self.config.outputs))
+        self._dense.forward(x, logits)
+        self.backend.log_softmax(logits, logits)
+        return self.backend.to_host(logits)
+
+    def losses(
+        self, frames: np.ndarray, lengths: np.ndarray, labels: np.ndarray, label_lengths: np.ndarray
+    ) -> np.ndarray:
+        """CTC loss of each utterance, float64 `[B]`, without dropout; arguments as in `loss_and_gradient`."""
+        log_probs = self.backend.to_device(self.log_probs(frames, lengths))
+        return self._ctc(log_probs, self.steps(lengths), labels, label_lengths, None)
+
+    def loss_and_gradient(
+        self, frames: np.ndarray, lengths: np.ndarray, labels: np.ndarray, label_lengths: np.ndarray, seed: int
+    ) -> np.ndarray:
+        """CTC loss of each utterance, float64 `[B]`; the gradient of their sum is left in `gradient`.
+
+        Parameters
+        ----------
+        frames, lengths : as in `log_probs`
+        labels, label_lengths : int32 [B, S] and [B]; labels from 1 to C - 1
+        seed : decides what dropout drops
+
+        An utterance whose labels do not fit its length has loss infinity and adds nothing to the gradient.
+        """
+        x, steps = self._stack(frames, lengths)
+        inputs, outputs = [], []
+        for index, layer in enumerate(self._layers):
+            size = (*x.shape[:2], layer.shape.outputs)
+            out = self._array(f"out{index}", size)
+            layer.forward(x, steps, out)
+            inputs.append(x)
+            outputs.append(out)
+            x = out
+            if self.config.dropout:
+                x = self._array(f"dropped{index}", size)
+                self.backend.dropout(out, x, self.config.dropout, _layer_seed(seed, index))
+        logits = self._array("logits", (*x.shape[:2], self.config.outputs))
+        self._dense.forward(x, logits)
+        dlogits = self._array("dlogits", logits.shape)
+        losses = self._ctc(logits, steps, labels, label_lengths, dlogits)
+        self._backward(inputs, outputs, x, dlogits, steps, seed)
+        return losses
+
+    def _backward(
+        self, inputs: list[Array], outputs: list[Array], top: Array, dlogits: Array, steps: Array, seed: int
+    ) -> None:
+        """From the logits' derivative down to every weight's."""
+        gradient = self.gradient
+        last = len(self._layers) - 1
+        d_out = self._array(f"d_out{last % 2}", top.shape)  # two arrays, taken in turn
+        self._dense.backward(top, dlogits, gradient["output.weight"], gradient["output.bias"], d_out)
+        for index in range(last, -1, -1):
+            if self.config.dropout:
+                self.backend.dropout(d_out, d_out, self.config.dropout, _layer_seed(seed, index))
+            x = inputs[index]
+            d_x = self._array(f"d_out{(index - 1) % 2}", x.shape) if index else None
+            self._layers[index].backward(x, steps, outputs[index], d_out, gradient.under(f"layer{index}"), d_x)
+            d_out = d_x
+
+    def norm(self) -> float:
+        """The Euclidean norm of `gradient`."""
+        return self.backend.norm(self.gradient.vector)
+
+    def step(self, rate: float, momentum: float, scale: float, weight_decay: float = 0.0) -> None:
+        """One step of SGD with Nesterov momentum, with `scale` times the gradient."""
+        self.backend.sgd_step(
+            self.parameters.vector, self.gradient.vector, self.velocity.vector, rate, momentum, scale, weight_decay
+        )
+        self.pack()
+
+    def _stack(self, frames: np.ndarray, lengths: np.ndarray) -> tuple[Array, Array]:
+        """The first layer's input on the device, and its lengths in steps."""
+        steps = self.steps(lengths)
+        T, B, D = frames.shape
+        x = self.backend.to_device(frames)
+        if self.config.stack == 1:
+            return x, steps
+        out = self._array("stacked", (-(-T // self.config.stack), B, D * self.config.stack))
+        self.backend.stack_frames(x, lengths, self.config.stack, out)
+        return out, steps
+
+    def _array(self, name: str, shape: tuple[int, ...]) -> Array:
+        """A work array of this name, made anew only when it must grow."""
+        size = int(np.prod(shape))
+        if name not in self._arrays or self._arrays[name].shape[0] < size:
+            self._arrays[name] = self.backend.empty((size,))
+        return self._arrays[name][:size].reshape(shape)
+
+
+def _layer_seed(seed: int, layer: int) -> int:
+    return seed * 1024 + layer
+
+
+def _xavier(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    limit = np.sqrt(6.0 / sum(shape))
+    return rng.uniform(-limit, limit, shape).astype(np.float32)
+
+
+def _orthogonal(size: int, rng: np.random.Generator) -> np.ndarray:
+    q, r = np.linalg.qr(rng.standard_normal((size, size)))
+    return (q * np.sign(np.diag(r))).astype(np.float32)  # the signs make the distribution uniform

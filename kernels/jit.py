@@ -1,7 +1,150 @@
-"""How kernels are compiled."""
+"""How kernels are compiled, where the machine code is kept, and how a person hears of it.
+
+Machine code is cached on disk across processes. Numba notices a change in a function's own file only, not in
+what it calls, so the folder is named by a hash of everything that the code depends on: the sources of this
+package, the versions of the compilers, the processor. A folder is therefore never stale; old ones can be deleted.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding
+import numba
+import numpy
+import platformdirs
+from numba.core import event
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.extending import register_jitable
 
+log = logging.getLogger("kernels")
+
+# Values may be contracted to fused multiply-adds and divisions turned into products with a reciprocal. Not `nnan`
+# and `ninf`, which would let the compiler assume away the values we check for; not `reassoc`, which would cancel
+# the rounding trick in `scalar.exp2`.
+FASTMATH = {"nsz", "arcp", "contract", "afn"}
+
+KERNELS: dict[str, Any] = {}  # name -> dispatcher, of every kernel made so far
+
 device_function = register_jitable
+
+
+def kernel(name: str) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function on its first call, without the interpreter lock; `name` is what a person reads."""
+
+    def compile_lazily(function: Callable[..., Any]) -> Any:
+        dispatcher = numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
+        dispatcher._cache = _KernelCache(dispatcher.py_func)
+        KERNELS[name] = dispatcher
+        return dispatcher
+
+    return compile_lazily
+
+
+def compilations() -> int:
+    """How many kernels this process has compiled, instead of loading them from the cache."""
+    return _listener.count
+
+
+@cache
+def source_hash() -> str:
+    """A hash of all that the machine code depends on."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    cpu = llvmlite.binding.get_host_cpu_name() + llvmlite.binding.get_host_cpu_features().flatten()
+    settings = sorted(f"{key}={value}" for key, value in os.environ.items() if key.startswith("NUMBA_"))
+    for part in (numba.__version__, llvmlite.__version__, numpy.__version__, cpu, *settings):
+        digest.update(part.encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def cache_folder() -> Path:
+    """`$ASR_CACHE`, else the user's cache folder of this system; below it, one folder for each source hash."""
+    base = os.environ.get("ASR_CACHE") or platformdirs.user_cache_dir("asr", appauthor=False)
+    return Path(base) / f"kernels-{source_hash()}"
+
+
+class _Locator(_CacheLocator):
+    """Puts all kernels into `cache_folder`, whose name already tells fresh from stale."""
+
+    def __init__(self, py_func: Any, py_file: str):
+        self._line = py_func.__code__.co_firstlineno
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> _Locator:
+        return cls(py_func, py_file)
+
+    def get_cache_path(self) -> str:
+        return str(cache_folder())
+
+    def get_source_stamp(self) -> str:
+        return source_hash()
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+
+class _KernelCacheImpl(CompileResultCacheImpl):
+    _locator_classes = [_Locator]  # noqa: RUF012 (Numba's name and type)
+
+
+class _KernelCache(FunctionCache):
+    """A cache that is missed, not broken, where its folder cannot be read or written."""
+
+    _impl_class = _KernelCacheImpl
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:
+            # Whatever a damaged file makes the loader raise, compiling anew is right
+            log.debug("cached kernel %s not usable: %s", self._name, error)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            cache_folder().mkdir(parents=True, exist_ok=True)
+            super().save_overload(sig, data)
+        except OSError as error:
+            _warn_once(f"{error.strerror or error}: {cache_folder()}")
+
+
+@cache
+def _warn_once(reason: str) -> None:
+    warnings.warn(
+        f"compiled kernels cannot be kept, so every start compiles them again ({reason}); "
+        "set ASR_CACHE to a folder that can be written",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+class _CompileListener(event.Listener):
+    """Counts compilations of our kernels and tells of each as it begins."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_start(self, event: Any) -> None:
+        name = next((name for name, kernel in KERNELS.items() if kernel is event.data["dispatcher"]), None)
+        if name is None:
+            return
+        self.count += 1
+        log.info("compiling kernel %d for this processor: %s", self.count, name)
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+_listener = _CompileListener()
+event.register("numba:compile", _listener)

@@ -1,0 +1,90 @@
+"""`kernels.interface.Backend` on the CPU."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import llvmlite.binding
+import numpy as np
+
+from kernels.cpu.ctc import CpuCtcLoss
+from kernels.cpu.dense import CpuDenseLayer, log_softmax
+from kernels.cpu.elementwise import dropout, sgd_step, stack_frames, sum_of_squares
+from kernels.cpu.recurrence import CpuRecurrentLayer
+from kernels.cpu.team import Team, available_threads
+from kernels.interface import RecurrentShape
+
+
+class CpuBackend:
+    """Compiled kernels on `threads` cores (all that this process may use, when None)."""
+
+    name = "cpu"
+
+    def __init__(self, threads: int | None = None):
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
+        self.threads = threads or available_threads()
+        self._team = Team(self.threads)
+
+    def describe(self) -> str:
+        return f"cpu ({llvmlite.binding.get_host_cpu_name()}, {self.threads} threads)"
+
+    def to_device(self, host: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(host)
+
+    def to_host(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def empty(self, shape: tuple[int, ...]) -> np.ndarray:
+        return np.empty(shape, np.float32)
+
+    def zeros(self, shape: tuple[int, ...]) -> np.ndarray:
+        return np.zeros(shape, np.float32)
+
+    def recurrent(self, shape: RecurrentShape) -> CpuRecurrentLayer:
+        return CpuRecurrentLayer(shape, self._team)
+
+    def dense(self, inputs: int, outputs: int) -> CpuDenseLayer:
+        return CpuDenseLayer(inputs, outputs, self._team)
+
+    def ctc(self) -> CpuCtcLoss:
+        return CpuCtcLoss(self._team)
+
+    def stack_frames(self, x: np.ndarray, lengths: np.ndarray, count: int, out: np.ndarray) -> None:
+        stack_frames(x, lengths, count, out)
+
+    def log_softmax(self, x: np.ndarray, out: np.ndarray) -> None:
+        log_softmax(x.reshape(-1, x.shape[-1]), out.reshape(-1, out.shape[-1]))
+
+    def dropout(self, x: np.ndarray, out: np.ndarray, rate: float, seed: int) -> None:
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"the dropout rate must be at least 0 and below 1, not {rate}")
+        args = (
+            x.reshape(-1),
+            out.reshape(-1),
+            np.uint64(round(rate * 2**24)),
+            np.float32(1.0 / (1.0 - rate)),
+            np.uint64(seed % 2**64),
+        )
+        self._spread(dropout, args, x.size)
+
+    def sgd_step(
+        self,
+        weights: np.ndarray,
+        gradient: np.ndarray,
+        velocity: np.ndarray,
+        rate: float,
+        momentum: float,
+        scale: float,
+        weight_decay: float = 0.0,
+    ) -> None:
+        settings = (np.float32(value) for value in (rate, momentum, scale, weight_decay))
+        self._spread(sgd_step, (weights, gradient, velocity, *settings), weights.size)
+
+    def norm(self, vector: np.ndarray) -> float:
+        return float(np.sqrt(sum_of_squares(vector)))
+
+    def _spread(self, kernel, args, size: int) -> None:
+        """Run a kernel on `threads` equal ranges of flat values."""
+        bounds = np.linspace(0, size, self.threads + 1).astype(np.int64).tolist()
+        self._team.run([partial(kernel, *args, *bounds[i : i + 2]) for i in range(self.threads)])
