@@ -41,7 +41,7 @@ def kernel(name: str) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function on its first call, without the interpreter lock; `name` is what a person reads."""
 
     def compile_lazily(function: Callable[..., Any]) -> Any:
-        dispatcher = numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
+        dispatcher: Any = numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
         dispatcher._cache = _KernelCache(dispatcher.py_func)
         KERNELS[name] = dispatcher
         return dispatcher

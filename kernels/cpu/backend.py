@@ -7,6 +7,7 @@ from functools import partial
 import llvmlite.binding
 import numpy as np
 
+from kernels.checks import check_rate, check_same, check_sgd, check_stack_frames, check_vector
 from kernels.cpu.ctc import CpuCtcLoss
 from kernels.cpu.dense import CpuDenseLayer, log_softmax
 from kernels.cpu.elementwise import dropout, sgd_step, stack_frames, sum_of_squares
@@ -51,14 +52,16 @@ class CpuBackend:
         return CpuCtcLoss(self._team)
 
     def stack_frames(self, x: np.ndarray, lengths: np.ndarray, count: int, out: np.ndarray) -> None:
+        check_stack_frames(x, lengths, count, out)
         stack_frames(x, lengths, count, out)
 
     def log_softmax(self, x: np.ndarray, out: np.ndarray) -> None:
+        check_same("out", out, x)
         log_softmax(x.reshape(-1, x.shape[-1]), out.reshape(-1, out.shape[-1]))
 
     def dropout(self, x: np.ndarray, out: np.ndarray, rate: float, seed: int) -> None:
-        if not 0.0 <= rate < 1.0:
-            raise ValueError(f"the dropout rate must be at least 0 and below 1, not {rate}")
+        check_rate(rate)
+        check_same("out", out, x)
         args = (
             x.reshape(-1),
             out.reshape(-1),
@@ -78,10 +81,12 @@ class CpuBackend:
         scale: float,
         weight_decay: float = 0.0,
     ) -> None:
+        check_sgd(weights, gradient, velocity)
         settings = (np.float32(value) for value in (rate, momentum, scale, weight_decay))
         self._spread(sgd_step, (weights, gradient, velocity, *settings), weights.size)
 
     def norm(self, vector: np.ndarray) -> float:
+        check_vector("vector", vector)
         return float(np.sqrt(sum_of_squares(vector)))
 
     def _spread(self, kernel, args, size: int) -> None:

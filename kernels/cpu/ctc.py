@@ -48,7 +48,7 @@ def _log_softmax_row(x, out):
 
 @kernel("CTC loss")
 def ctc_utterance(logits, b, T, labels, S, log_y, alpha, beta, gradient, want_gradient):
-    """One utterance: logits [T_max, B, C], column b; log_y [T, C], alpha [T, 2 S + 1], beta [2, 2 S + 1] float64 scratch.
+    """One utterance: column b of logits [T_max, B, C]; scratch in float64: log_y [T, C], alpha [T, 2 S + 1], beta [2, 2 S + 1].
 
     Writes gradient[:, b] and returns the loss.
     """
@@ -65,7 +65,7 @@ def ctc_utterance(logits, b, T, labels, S, log_y, alpha, beta, gradient, want_gr
         finite &= _log_softmax_row(logits[t, b], log_y[t])
     if not finite:
         return np.nan
-    if T < S + repeats:
+    if S + repeats > T:
         return np.inf
 
     for i in range(L):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kernels.checks import check_array, check_dense
 from kernels.cpu.team import Team
 from kernels.jit import kernel
 
@@ -17,10 +18,13 @@ class CpuDenseLayer:
         self._bias = np.zeros(outputs, np.float32)
 
     def pack(self, weight: np.ndarray, bias: np.ndarray) -> None:
+        check_array("weight", weight, self._weight.shape)
+        check_array("bias", bias, self._bias.shape)
         self._weight[:] = weight
         self._bias[:] = bias
 
     def forward(self, x: np.ndarray, out: np.ndarray) -> None:
+        check_dense(x, out, self._weight.shape[1], self._weight.shape[0])
         flat = out.reshape(-1, out.shape[-1])
         np.matmul(x.reshape(-1, x.shape[-1]), self._weight.T, out=flat)
         flat += self._bias
@@ -33,10 +37,15 @@ class CpuDenseLayer:
         bias_gradient: np.ndarray,
         x_gradient: np.ndarray | None,
     ) -> None:
+        outputs, inputs = self._weight.shape
+        check_dense(x, out_gradient, inputs, outputs, "out_gradient")
+        check_array("weight_gradient", weight_gradient, self._weight.shape)
+        check_array("bias_gradient", bias_gradient, self._bias.shape)
         dy = out_gradient.reshape(-1, out_gradient.shape[-1])
         np.matmul(dy.T, x.reshape(-1, x.shape[-1]), out=weight_gradient)
         np.sum(dy, axis=0, out=bias_gradient)
         if x_gradient is not None:
+            check_array("x_gradient", x_gradient, x.shape)
             np.matmul(dy, self._weight, out=x_gradient.reshape(-1, x_gradient.shape[-1]))
 
 

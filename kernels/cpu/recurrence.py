@@ -13,7 +13,7 @@ from functools import cache, partial
 import numpy as np
 
 from kernels.cells import CELLS
-from kernels.checks import check_backward, check_sequence
+from kernels.checks import check_backward, check_sequence, check_weights
 from kernels.cpu.team import Team
 from kernels.interface import RecurrentShape
 from kernels.jit import device_function, kernel
@@ -248,6 +248,7 @@ class CpuRecurrentLayer:
         self._x = np.empty((0, shape.inputs), np.float32)
 
     def pack(self, weights: Mapping[str, np.ndarray]) -> None:
+        check_weights(self.shape, weights)
         for name, direction in self._directions.items():
             direction.pack(*(weights[f"{name}.{part}"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")))
 
