@@ -1,0 +1,68 @@
+"""The command line `asr`: one module per command, which parses, calls and prints.
+
+Results go to stdout, messages to stderr. Exit codes: 0 all went well; 1 something failed; 2 wrong usage;
+130 interrupted; 141 whoever read stdout has gone. Anything heavy is imported inside the commands.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import asr
+from asr.cli import evaluate, info, messages, train, transcribe
+from asr.errors import AsrError
+
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+NO_READER = 141  # 128 + SIGPIPE
+
+
+class _Commands(TyperGroup):
+    """Turns what a user can cause into a line on stderr and an exit code; a bug keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        messages.set_up()
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except AsrError as error:
+            messages.say(str(error))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            messages.say("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+            raise typer.Exit(NO_READER) from None
+        return result
+
+
+app = typer.Typer(name="asr", cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command("transcribe")(transcribe.transcribe)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("info")(info.info)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"asr {asr.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Speech recognition you can own: transcribe recordings, train on your own, score the result."""
+
+
+def main() -> None:
+    """Run the command line; what the console script `asr` and `python -m asr` call."""
+    app(prog_name="asr")

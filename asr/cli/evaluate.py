@@ -1,0 +1,68 @@
+"""`asr evaluate`: a model's error rates on labelled speech."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asr.cli import messages
+from asr.cli.options import DeviceOption, ModelOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from asr.evaluation import Evaluation
+
+FIGURES = ("wer", "cer", "utterances", "words", "rtf")
+EXAMPLES = 3  # of each kind
+
+
+def evaluate(
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="LAYOUT:PATH[:SPLIT], or a folder.")],
+    model: ModelOption = "en",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, rates as fractions.")] = False,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Score a model on labelled speech.
+
+    Prints word and character error rates, speed, and the best, median and worst utterances with their alignments.
+    An utterance whose audio cannot be read is reported and left out of the rates, and the exit code is 1.
+    """
+    from asr import evaluation
+    from asr.corpora import open_corpus
+    from asr.recognizer import load
+
+    utterances = open_corpus(corpus)
+    result = evaluation.evaluate(load(model, device, threads), utterances)
+    for name, error in result.failures:
+        messages.say(f"{name}: {error}")
+    if as_json:
+        summary = result.summary()
+        print(json.dumps({figure: summary[figure] for figure in FIGURES}))
+    else:
+        print(report(result))
+    if result.failures:
+        messages.say(f"{len(result.failures)} of {len(utterances)} utterances failed")
+        raise typer.Exit(1)
+
+
+def report(result: Evaluation) -> str:
+    """The figures and examples for a person."""
+    words, characters = result.score.words, result.score.characters
+    edits = f"{words.substitutions} substituted, {words.deletions} deleted, {words.insertions} inserted"
+    speed = f"{result.rtf:.3f} ({result.audio_seconds:.0f} s of audio in {result.decode_seconds:.1f} s)"
+    lines = [
+        f"word error rate       {_percent(result.score.wer)}   {edits} of {words.reference}",
+        f"character error rate  {_percent(result.score.cer)}   {characters.errors} of {characters.reference}",
+        f"utterances            {result.score.utterances}",
+        f"real-time factor      {speed}",
+    ]
+    for kind, examples in result.examples(EXAMPLES).items():
+        for example in examples:
+            lines += ["", f"{kind}: {example.id}, word error rate {_percent(example.score.wer)}", example.alignment]
+    return "\n".join(lines)
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.2f} %"

@@ -1,0 +1,101 @@
+"""`asr train`: labelled speech in, a model out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asr.cli.options import DeviceOption, ThreadsOption, open_backend
+from asr.errors import UsageError
+
+if TYPE_CHECKING:
+    from asr.corpora import Utterance
+    from asr.training import TrainingConfig
+
+SAVED_CONFIG = "config.toml"  # in the run folder
+
+
+def train(
+    corpus: Annotated[
+        list[str],
+        typer.Option("--corpus", metavar="LAYOUT:PATH[:SPLIT]", help="Labelled speech; may be given several times."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="The run's folder: settings, log, checkpoint, models.")
+    ],
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="NAME|PATH", help="Settings: default, an4, tiny, or a TOML file.")
+    ] = None,
+    dev: Annotated[
+        list[str] | None,
+        typer.Option("--dev", metavar="LAYOUT:PATH[:SPLIT]", help="Development data; else some speakers are held out."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in DIR was stopped.")] = False,
+    seed: Annotated[int | None, typer.Option("--seed", help="All random numbers follow from it.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Times each utterance is seen.")] = None,
+    cell: Annotated[str | None, typer.Option("--cell", help="rnn_tanh, rnn_relu, gru or lstm.")] = None,
+    layers: Annotated[int | None, typer.Option("--layers", help="Recurrent layers.")] = None,
+    hidden: Annotated[int | None, typer.Option("--hidden", help="Units per layer and direction.")] = None,
+    alphabet: Annotated[
+        str | None, typer.Option("--alphabet", metavar="CHARACTERS", help="To learn; else those of the texts.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in optimizer.rate=0.2; repeatable."),
+    ] = None,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Train a model on labelled speech.
+
+    Ctrl-C saves; the same command with --resume goes on, and ends as if it had never been stopped.
+    """
+    from asr.training import load_config
+    from asr.training import train as run
+
+    flags = {
+        "seed": seed,
+        "schedule.epochs": epochs,
+        "network.cell": cell,
+        "network.layers": layers,
+        "network.hidden": hidden,
+        "text.alphabet": alphabet,
+    }
+    overrides = {key: value for key, value in flags.items() if value is not None} | parse_settings(settings or [])
+    resolved = load_config(config or _default_config(out, resume), overrides)
+    train_set, dev_set = _corpora(corpus, dev, resolved)
+    run(resolved, train_set, dev_set, out, open_backend(device, threads), resume=resume)
+    print(out / "best.safetensors")
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """`["optimizer.rate=0.2"]` -> `{"optimizer.rate": "0.2"}`."""
+    pairs = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set {setting}: write KEY=VALUE, as in --set optimizer.rate=0.2")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _default_config(out: Path, resume: bool) -> str:
+    """A run that goes on keeps its own settings."""
+    saved = out / SAVED_CONFIG
+    return str(saved) if resume and saved.is_file() else "default"
+
+
+def _corpora(
+    corpus: list[str], dev: list[str] | None, config: TrainingConfig
+) -> tuple[list[Utterance], list[Utterance]]:
+    """Training and development utterances; without `dev`, speakers are held out as the settings say."""
+    from asr.corpora import open_corpus, split_by_speaker
+
+    utterances = [utterance for notation in corpus for utterance in open_corpus(notation)]
+    if dev:
+        return utterances, [utterance for notation in dev for utterance in open_corpus(notation)]
+    if not config.dev_every:
+        return utterances, []
+    return split_by_speaker(utterances, config.dev_every)

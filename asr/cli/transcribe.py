@@ -1,0 +1,175 @@
+"""`asr transcribe`: recordings in, text out."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asr.cli import messages
+from asr.cli.options import DeviceOption, ModelOption, ThreadsOption
+from asr.errors import AsrError, AudioError, UsageError
+
+if TYPE_CHECKING:
+    from asr.transcript import Transcript
+
+    Result = tuple[Path, Transcript | AsrError]
+
+
+class Format(StrEnum):
+    TXT = "txt"
+    JSON = "json"
+    SRT = "srt"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A sound file, and where its result goes below `--out` (no suffix yet)."""
+
+    path: Path
+    target: Path
+
+
+def transcribe(
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Recordings, or folders of them.")],
+    model: ModelOption = "en",
+    formats: Annotated[
+        list[Format] | None, typer.Option("--format", help="Of the result; with --out it may be given several times.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write one file per recording and format there.")
+    ] = None,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Transcribe recordings: text on stdout, or files with --out.
+
+    One FILE prints its text alone; several files or a folder print `path: text`, a line for each; `--format json`
+    prints one JSON object a line. A recording that cannot be read is reported, the rest go on, and the exit code is 1.
+    """
+    chosen = list(dict.fromkeys(formats or [Format.TXT]))
+    single = len(paths) == 1 and not paths[0].is_dir()
+    if out is None:
+        _check_printable(chosen, single)
+    sources, failed = find_sources(paths)
+    if out is not None:
+        _make_folder(out)
+        emit = _file_writer(out, chosen, {source.path: source.target for source in sources})
+    else:
+        emit = _printer(chosen[0], single)
+    if sources:
+        from asr.recognizer import load
+
+        results = load(model, device, threads).transcribe_many([source.path for source in sources])
+        failed += _emit_all(_with_progress(results, len(sources), shown=out is not None), emit)
+    if failed:
+        if len(sources) > 1:
+            messages.say(f"{failed} of the inputs failed")
+        raise typer.Exit(1)
+
+
+def find_sources(paths: Iterable[Path]) -> tuple[list[Source], int]:
+    """The sound files to read, each once, and how many of `paths` could not be used (each is reported)."""
+    from asr import audio
+
+    found: dict[Path, Path] = {}
+    failed = 0
+    for path in paths:
+        try:
+            files = audio.find([path])
+            if not files:
+                raise AudioError(f"{path}: no sound files in this folder; it is searched for known suffixes only")
+        except AudioError as error:
+            messages.say(str(error))
+            failed += 1
+            continue
+        root = path if path.is_dir() else path.parent
+        for file in files:
+            found.setdefault(file, file.relative_to(root))
+    return [Source(path, target) for path, target in zip(found, _targets(list(found.values())), strict=True)], failed
+
+
+def _targets(names: list[Path]) -> list[Path]:
+    """`a/x.wav` -> `a/x`; where two would meet (`x.wav`, `x.flac`) both keep their suffix."""
+    uses = Counter(name.with_suffix("") for name in names)
+    targets = [name if uses[name.with_suffix("")] > 1 else name.with_suffix("") for name in names]
+    twice = [str(target) for target, count in Counter(targets).items() if count > 1]
+    if twice:
+        raise UsageError(f"several inputs are named {twice[0]}: transcribe them apart, or the folder that holds them")
+    return targets
+
+
+def _check_printable(formats: list[Format], single: bool) -> None:
+    if len(formats) > 1:
+        raise UsageError("several formats cannot share stdout: add --out DIR, or ask for one format")
+    if formats[0] is Format.SRT and not single:
+        raise UsageError("subtitles of several recordings cannot share stdout: add --out DIR")
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: {error.strerror}; name a folder that can be written") from error
+
+
+def _printer(chosen: Format, single: bool) -> Callable[[Path, Transcript], None]:
+    """Prints a result on stdout as it comes."""
+    from asr.output import WRITERS
+
+    def emit(path: Path, transcript: Transcript) -> None:
+        text = WRITERS[chosen](path, transcript)
+        if chosen is Format.JSON:
+            text = json.dumps(json.loads(text), ensure_ascii=False)
+        elif chosen is Format.TXT:
+            text = transcript.text if single else f"{messages.shown(path)}: {transcript.text}".rstrip()
+        print(text.rstrip("\n"), flush=True)
+
+    return emit
+
+
+def _file_writer(out: Path, formats: list[Format], targets: dict[Path, Path]) -> Callable[[Path, Transcript], None]:
+    """Writes one file per result and format; a file appears whole or not at all."""
+    from asr.files import write_atomically
+    from asr.output import WRITERS
+
+    def emit(path: Path, transcript: Transcript) -> None:
+        for chosen in formats:
+            target = out / targets[path].with_name(f"{targets[path].name}.{chosen}")
+            try:
+                write_atomically(target, WRITERS[chosen](path, transcript).encode())
+            except OSError as error:
+                raise UsageError(f"{target}: cannot be written ({error.strerror}); choose another --out") from error
+
+    return emit
+
+
+def _emit_all(results: Iterable[Result], emit: Callable[[Path, Transcript], None]) -> int:
+    """Hand on each transcript, report each error; returns the number of errors."""
+    failed = 0
+    for path, result in results:
+        if isinstance(result, AsrError):
+            messages.say(str(result))
+            failed += 1
+        else:
+            emit(path, result)
+    return failed
+
+
+def _with_progress(results: Iterator[Result], count: int, shown: bool) -> Iterator[Result]:
+    """A progress bar on stderr while results go to files, if a person is watching."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return iter(
+        track(
+            results, "transcribing", count, console=console, transient=True, disable=not (shown and console.is_terminal)
+        )
+    )
