@@ -48,9 +48,9 @@ def _log_softmax_row(x, out):
 
 @kernel("CTC loss")
 def ctc_utterance(logits, b, T, labels, S, log_y, alpha, beta, gradient, want_gradient):
-    """One utterance: column b of logits [T_max, B, C]; scratch in float64: log_y [T, C], alpha [T, 2 S + 1], beta [2, 2 S + 1].
+    """One utterance, column b of logits [T_max, B, C]: writes gradient[:, b] and returns the loss.
 
-    Writes gradient[:, b] and returns the loss.
+    Scratch, float64: log_y [T, C], alpha [T, 2 S + 1], beta [2, 2 S + 1].
     """
     C = logits.shape[2]
     L = 2 * S + 1
