@@ -1,0 +1,43 @@
+"""Plain text, and JSON with everything that is known of a recording."""
+
+from __future__ import annotations
+
+import json as notation
+import os
+from pathlib import Path
+
+from asr.transcript import Transcript
+
+
+def txt(path: Path, transcript: Transcript) -> str:
+    """The text as one line; an empty line where nothing was heard."""
+    return transcript.text + "\n"
+
+
+def json(path: Path, transcript: Transcript) -> str:
+    """One JSON object on one line, so that the objects of many recordings one after the other are JSON Lines."""
+    return notation.dumps(as_table(path, transcript), ensure_ascii=False) + "\n"
+
+
+def as_table(path: Path, transcript: Transcript) -> dict[str, object]:
+    """The object that `json` writes: times in seconds to the millisecond, confidences to four places."""
+    return {
+        "file": shown(path),
+        "text": transcript.text,
+        "duration": round(transcript.duration, 3),
+        "confidence": round(transcript.confidence, 4),
+        "words": [
+            {
+                "text": word.text,
+                "start": round(word.start, 3),
+                "end": round(word.end, 3),
+                "confidence": round(word.confidence, 4),
+            }
+            for word in transcript.words
+        ],
+    }
+
+
+def shown(path: Path) -> str:
+    """The path as text that UTF-8 can hold: bytes of a file name that are none become question marks in diamonds."""
+    return os.fsencode(path).decode("utf-8", "replace")
