@@ -84,7 +84,7 @@ class Alphabet:
     def decode(self, labels: Sequence[int] | np.ndarray) -> str:
         """The text of labels 0 <= label < size. Blanks are passed over; repeats are kept: they are not a path."""
         labels = np.asarray(labels, np.int64)
-        if labels.size and not (0 <= labels.min() and labels.max() < self.size):
+        if labels.size and (labels.min() < 0 or labels.max() >= self.size):
             raise UsageError(f"labels must lie in 0..{self.size - 1}, not in {labels.min()}..{labels.max()}")
         return "".join(self.characters[label - 1] for label in labels if label != BLANK)
 

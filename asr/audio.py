@@ -5,6 +5,7 @@
     decode      the bytes of a file
     speed       play faster and higher, or slower and lower
     find        the sound files among files and folders
+    walk_files  a folder's files, folder by folder
 
 The only module that imports soundfile and soxr, and only when a sound is first read.
 """
@@ -119,13 +120,33 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def _search(folder: Path) -> list[Path]:
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if not name.startswith(".") and _is_sound(name)]
+    try:
+        found = [Path(parent, name) for parent, names in walk_files(folder) for name in names if _is_sound(name)]
+    except OSError as error:
+        raise AudioError(f"{error.filename}: cannot be read: {error.strerror}; check its permissions") from error
     if not found:
         raise AudioError(f"{folder}: no sound files in this folder; looked for {' '.join(sorted(SUFFIXES))}")
     return sorted(found)
+
+
+def walk_files(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each folder at and under this one, sorted by name, with the sorted names of its files; hidden ones left out.
+
+    Links to folders are followed; a folder that comes twice, as in a loop of links, is passed over. Raises OSError.
+    """
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield parent, sorted(name for name in names if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 def _is_sound(name: str) -> bool:

@@ -1,0 +1,88 @@
+"""NeMo manifests: JSON lines with audio_filepath, text, duration (and offset, speaker).
+
+https://docs.nvidia.com/nemo-framework/user-guide/latest/nemotoolkit/asr/datasets.html
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from asr.corpora.source import Gathering, Place, folder_files, malformed, manifest, read_lines
+from asr.corpora.utterance import Utterance
+from asr.errors import CorpusError
+
+SUFFIXES = (".json", ".jsonl")
+FORM = '{"audio_filepath": "...", "text": "...", ...}'
+
+
+def detect(path: Path) -> bool:
+    """Whether a file, or a JSON file of a folder, begins with an entry of a manifest."""
+    files = [path] if path.is_file() else folder_files(path)
+    return any(file.suffix.lower() in SUFFIXES and _begins_with_entry(file) for file in files)
+
+
+def read(path: Path, split: str | None) -> list[Utterance]:
+    """The utterances of a manifest, or of SPLIT.json in a folder (`train` where there are several and no split).
+
+    Relative paths are looked up beside the manifest, then in the working directory. An entry with an `offset` is
+    the segment of `duration` seconds from there on. An id is the path as it stands, without its suffix, and
+    `@OFFSET` for a segment.
+    """
+    entries = manifest(path, split, SUFFIXES)
+    gathering = Gathering(entries)
+    for place, line in read_lines(entries):
+        _add(gathering, place, _entry(place, line))
+    return gathering.utterances()
+
+
+def _add(gathering: Gathering, place: Place, entry: dict[str, Any]) -> None:
+    name = entry["audio_filepath"]
+    audio = gathering.locate(name, (place.path.parent, Path()), place)
+    stem = os.path.splitext(name)[0]  # noqa: PTH122  a Path for each file is slow
+    text, speaker = entry["text"].strip(), str(entry.get("speaker") or "")
+    if entry.get("offset") is None:
+        gathering.add(Utterance(stem, audio, text, speaker), place)
+        return
+    start = _seconds(entry, "offset", place)
+    end = start + _seconds(entry, "duration", place) if entry.get("duration") is not None else None
+    if end is not None and end <= start:
+        raise CorpusError(f"{place}: a segment needs a duration above 0")
+    gathering.add(Utterance(f"{stem}@{start:g}", audio, text, speaker, start, end), place)
+
+
+def _entry(place: Place, line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise CorpusError(f"{place}: not JSON ({error}); a manifest has one object in each line") from error
+    if not _is_entry(entry):
+        raise malformed(place, FORM, line)
+    return dict(entry)
+
+
+def _is_entry(entry: object) -> bool:
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("text"), str)
+        and isinstance(entry.get("audio_filepath"), str)
+        and bool(entry["audio_filepath"])
+    )
+
+
+def _seconds(entry: dict[str, Any], key: str, place: Place) -> float:
+    value = entry[key]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
+        raise CorpusError(f"{place}: {key} must be a number of seconds, not {value!r}")
+    return float(value)
+
+
+def _begins_with_entry(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            return _is_entry(json.loads(file.readline()))
+    except (OSError, ValueError):
+        return False
