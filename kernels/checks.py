@@ -140,7 +140,7 @@ def check_sgd(weights: Any, gradient: Any, velocity: Any, dtypes: tuple[type[Any
 
 
 def check_vector(name: str, vector: Any, dtypes: tuple[type[Any], ...] = FLOAT32) -> None:
-    """A flat vector, which may be empty."""
+    """A flat vector."""
     size = vector.shape[0] if getattr(vector, "ndim", 0) == 1 else None
     check_array(name, vector, (size,), dtypes)
 
