@@ -1,0 +1,143 @@
+"""Sound to frames: mel-frequency cepstral coefficients and their deltas, by librosa (imported nowhere else)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from asr.audio import Audio
+from asr.errors import AudioError, UsageError
+
+# Deviations below this are rounding, not signal: digital silence becomes zeros, not noise. Speech has 0.1 and more.
+SMALLEST_DEVIATION = 1e-3
+LOUDNESS_RANGE = 80.0  # dB below the loudest mel value at which all others are floored
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """How frames are computed.
+
+    rate : Hz, of the samples
+    window, hop : seconds, a frame's length and the step from frame to frame
+    coefficients : cepstral coefficients per frame, the first included (Davis and Mermelstein, 1980)
+    deltas : highest order of time derivative put beside them: 0, 1 or 2 (Furui, 1986)
+    delta_width : frames over which a derivative is fitted, odd and at least 3
+    filters, low, high : number of mel filters (Slaney's scale) and the band they cover, Hz
+    preemphasis : a in y[n] = x[n] - a x[n-1]; 0 for none
+    window_shape : a window known to scipy
+    normalise : "utterance" brings each dimension of an utterance to mean 0 and variance 1
+    """
+
+    rate: int = 16000
+    window: float = 0.025
+    hop: float = 0.010
+    coefficients: int = 13
+    deltas: int = 2
+    delta_width: int = 9
+    filters: int = 40
+    low: float = 60.0
+    high: float = 7600.0
+    preemphasis: float = 0.97
+    window_shape: Literal["hamming", "hann", "blackman", "boxcar"] = "hamming"
+    normalise: Literal["utterance", "none"] = "utterance"
+
+    def __post_init__(self) -> None:
+        _require(self.rate >= 1000, f"rate: {self.rate} Hz is below 1000")
+        _require(self.window_samples >= 16, f"window: {self.window} s is shorter than 16 samples")
+        _require(1 <= self.hop_samples <= self.window_samples, f"hop: {self.hop} s is not within (0, window]")
+        _require(self.filters >= 1, f"filters: {self.filters} is below 1")
+        _require(
+            1 <= self.coefficients <= self.filters,
+            f"coefficients: {self.coefficients} is not within 1 and the {self.filters} filters",
+        )
+        _require(0 <= self.deltas <= 2, f"deltas: {self.deltas} is none of 0, 1, 2")
+        _require(
+            self.delta_width >= 3 and self.delta_width % 2 == 1,
+            f"delta_width: {self.delta_width} is not an odd number of at least 3",
+        )
+        _require(
+            0 <= self.low < self.high <= self.rate / 2,
+            f"low, high: the band {self.low} to {self.high} Hz does not fit into 0 to {self.rate / 2:.0f} Hz",
+        )
+        _require(0 <= self.preemphasis < 1, f"preemphasis: {self.preemphasis} is not within [0, 1)")
+
+    @property
+    def dimension(self) -> int:
+        """Values per frame."""
+        return self.coefficients * (1 + self.deltas)
+
+    @property
+    def window_samples(self) -> int:
+        return round(self.window * self.rate)
+
+    @property
+    def hop_samples(self) -> int:
+        return round(self.hop * self.rate)
+
+
+def extract(audio: Audio, config: FeatureConfig) -> np.ndarray:
+    """Frames of one utterance, float32 `[T, dimension]`, T = 1 + samples // hop; frame t is centred at t hops.
+
+    Raises AudioError when the sound is shorter than one window or not finite, UsageError when it has another rate.
+    Digital silence gives finite frames.
+    """
+    if audio.rate != config.rate:
+        raise UsageError(f"the features are for {config.rate} Hz, not {audio.rate} Hz; read the audio at that rate")
+    if len(audio.samples) < config.window_samples:
+        raise AudioError(
+            f"{audio.duration * 1000:.0f} ms of sound is less than one window ({config.window * 1000:g} ms)"
+        )
+    if not np.isfinite(audio.samples).all():
+        raise AudioError("the sound holds values that are not finite numbers; convert the recording again")
+    frames = _with_deltas(_cepstra(audio.samples, config), config)
+    if config.normalise == "utterance":
+        frames = _normalised(frames)
+    return np.ascontiguousarray(frames, np.float32)
+
+
+def _cepstra(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """MFCC `[coefficients, T]`: DCT-II of the log power of mel bands, floored 80 dB below the loudest."""
+    import librosa
+
+    emphasised = samples.astype(np.float32, copy=True)
+    emphasised[1:] -= np.float32(config.preemphasis) * samples[:-1]
+    power = librosa.feature.melspectrogram(
+        y=emphasised,
+        sr=config.rate,
+        n_fft=1 << (config.window_samples - 1).bit_length(),
+        win_length=config.window_samples,
+        hop_length=config.hop_samples,
+        window=config.window_shape,
+        center=True,
+        n_mels=config.filters,
+        fmin=config.low,
+        fmax=config.high,
+    )
+    decibels = librosa.power_to_db(power, top_db=LOUDNESS_RANGE)
+    cepstra: np.ndarray = librosa.feature.mfcc(S=decibels, n_mfcc=config.coefficients, dct_type=2, norm="ortho")
+    return cepstra
+
+
+def _with_deltas(cepstra: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """`[coefficients, T]` -> `[T, dimension]`; beyond its ends an utterance is taken to stay as it is there."""
+    import librosa
+
+    orders = [
+        librosa.feature.delta(cepstra, width=config.delta_width, order=order, mode="nearest")
+        for order in range(1, config.deltas + 1)
+    ]
+    return np.concatenate([cepstra, *orders]).T
+
+
+def _normalised(frames: np.ndarray) -> np.ndarray:
+    mean = frames.mean(axis=0, dtype=np.float64)
+    deviation = frames.std(axis=0, dtype=np.float64)
+    normalised: np.ndarray = (frames - mean) / np.where(deviation < SMALLEST_DEVIATION, np.inf, deviation)
+    return normalised
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise UsageError(message)

@@ -1,0 +1,157 @@
+"""Frames kept on disk: each altered copy of each utterance is computed once, for this run and later ones.
+
+An entry's name is a hash of all that its frames follow from, so an entry is never stale; it ends with a checksum,
+and a damaged one is computed again. Where the disk is full or cannot be written, frames stay in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+from asr.config import to_table
+from asr.corpora.utterance import Utterance
+from asr.errors import AsrError
+from asr.features import FeatureConfig
+from asr.files import write_atomically
+from asr.training.augment import copy_frames
+from asr.training.config import Copy
+from asr.training.progress import Progress
+
+FORMAT = 1  # raised when the same settings give other frames
+HEADER = struct.Struct("<4sIII")  # mark, frames, values per frame, CRC-32 of the data
+MARK = b"asrF"
+
+Lengths = dict[Copy, int]  # frames of each copy
+
+
+def default_folder() -> Path:
+    """`$ASR_CACHE`, else the user's cache folder of this system; in it, `features`. It may be deleted at any time."""
+    base = os.environ.get("ASR_CACHE") or platformdirs.user_cache_dir("asr", appauthor=False)
+    return Path(base) / "features"
+
+
+class FeatureCache:
+    """The frames of utterances and their altered copies.
+
+    Parameters
+    ----------
+    config : of the frames
+    snr_spread : dB, of the noisy copies
+    progress : told when the disk cannot be written
+    folder : where entries lie
+    """
+
+    def __init__(self, config: FeatureConfig, snr_spread: float, progress: Progress, folder: Path | None = None):
+        self.config = config
+        self.snr_spread = snr_spread
+        self.progress = progress
+        self.folder = folder or default_folder()
+        self._memory: dict[Path, np.ndarray] = {}
+        self._settings = [FORMAT, to_table(config), snr_spread, version("librosa"), version("soxr")]
+
+    def fill(self, wanted: Sequence[tuple[Utterance, Iterable[Copy]]], threads: int) -> list[Lengths | AsrError]:
+        """Compute what is missing of the wanted copies; for each utterance, their lengths or why it has none."""
+        self.progress.begin("features", len(wanted))
+        pool = ThreadPoolExecutor(threads)  # librosa and soxr work without the interpreter lock
+        results: list[Lengths | AsrError] = []
+        try:
+            for result in pool.map(lambda item: self._fill_one(*item), wanted):
+                results.append(result)
+                self.progress.advance(1)
+        finally:
+            pool.shutdown(cancel_futures=True)
+            self.progress.end()
+        return results
+
+    def frames(self, utterance: Utterance, copy: Copy) -> np.ndarray:
+        """float32 `[T, D]`, from memory or disk, else computed anew; AudioError when that fails."""
+        path = self._path(utterance, copy)
+        frames = self._load(path)
+        return self._compute(utterance, [copy])[copy] if frames is None else frames
+
+    def _fill_one(self, utterance: Utterance, copies: Iterable[Copy]) -> Lengths | AsrError:
+        copies = list(copies)
+        try:
+            lengths = {copy: self._length(self._path(utterance, copy)) for copy in copies}
+            missing = [copy for copy in copies if not lengths[copy]]
+            computed = {copy: len(frames) for copy, frames in self._compute(utterance, missing).items()}
+            return lengths | computed
+        except AsrError as error:
+            return error
+
+    def _compute(self, utterance: Utterance, copies: Sequence[Copy]) -> dict[Copy, np.ndarray]:
+        if not copies:
+            return {}
+        sound = utterance.read(self.config.rate)
+        computed = {copy: copy_frames(sound, utterance, copy, self.config, self.snr_spread) for copy in copies}
+        for copy, frames in computed.items():
+            self._store(self._path(utterance, copy), frames)
+        return computed
+
+    def _path(self, utterance: Utterance, copy: Copy) -> Path:
+        try:
+            status = utterance.audio.stat()
+            stamp = [status.st_size, status.st_mtime_ns]
+        except OSError:
+            stamp = []  # reading it will say what is wrong
+        source = [
+            utterance.id,
+            str(utterance.audio.absolute()),
+            *stamp,
+            utterance.start,
+            utterance.end,
+            utterance.command,
+        ]
+        variant = [copy.speed, copy.hop, copy.snr]
+        name = hashlib.sha256(json.dumps([self._settings, source, variant]).encode()).hexdigest()
+        return self.folder / name[:2] / name[2:34]
+
+    def _length(self, path: Path) -> int:
+        """Frames of an entry that looks whole by its header and size, else 0; its checksum is for `_load`."""
+        if path in self._memory:
+            return len(self._memory[path])
+        try:
+            with path.open("rb") as file:
+                mark, length, dimension, _ = HEADER.unpack(file.read(HEADER.size))
+                size = os.fstat(file.fileno()).st_size
+        except (OSError, struct.error):
+            return 0
+        whole = mark == MARK and dimension == self.config.dimension and size == HEADER.size + 4 * length * dimension
+        return int(length) if whole else 0
+
+    def _load(self, path: Path) -> np.ndarray | None:
+        if path in self._memory:
+            return self._memory[path]
+        try:
+            content = path.read_bytes()
+            mark, length, dimension, checksum = HEADER.unpack_from(content)
+        except (OSError, struct.error):
+            return None
+        data = memoryview(content)[HEADER.size :]
+        if mark != MARK or len(data) != 4 * length * dimension or zlib.crc32(data) != checksum:
+            return None
+        return np.frombuffer(data, np.float32).reshape(length, dimension)
+
+    def _store(self, path: Path, frames: np.ndarray) -> None:
+        data = frames.tobytes()
+        header = HEADER.pack(MARK, *frames.shape, zlib.crc32(data))
+        try:
+            write_atomically(path, header + data, durable=False)
+        except OSError as error:
+            if not self._memory:
+                self.progress.message(
+                    f"the feature cache cannot be written ({error.strerror}: {self.folder}), so features stay "
+                    "in memory; set ASR_CACHE to a folder with room to keep them"
+                )
+            self._memory[path] = frames

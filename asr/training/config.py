@@ -1,0 +1,248 @@
+"""The settings of a training run: one frozen dataclass per stage, and the TOML files that hold them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from asr.config import from_table, merge, override, to_table
+from asr.errors import UsageError
+from asr.features import FeatureConfig
+from asr.files import write_atomically
+from kernels.cells import CELLS
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """The network's shape; inputs and outputs follow from features and alphabet.
+
+    cell : a name in `kernels.cells.CELLS`
+    layers, hidden : recurrent layers, and units of each per direction
+    bidirectional : a second direction reads each utterance from its end
+    stack : frames put side by side into one step of the network
+    dropout : share of each recurrent layer's outputs set to 0 while training (Srivastava et al., 2014)
+    """
+
+    cell: str = "lstm"
+    layers: int = 3
+    hidden: int = 256
+    bidirectional: bool = True
+    stack: int = 3
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require(self.cell in CELLS, f"cell: {self.cell!r} is none of {', '.join(CELLS)}")
+        _require(self.layers >= 1, f"layers: {self.layers} is below 1")
+        _require(self.hidden >= 1, f"hidden: {self.hidden} is below 1")
+        _require(self.stack >= 1, f"stack: {self.stack} is below 1")
+        _require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not within [0, 1)")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Stochastic gradient descent with Nesterov momentum (Sutskever et al., 2013) on the loss per character.
+
+    rate : peak learning rate
+    momentum : share of the velocity kept from update to update
+    clip : largest gradient norm; a longer gradient is scaled down to it (Pascanu et al., 2013)
+    weight_decay : added to the gradient, times the weights
+    """
+
+    rate: float = 0.4
+    momentum: float = 0.9
+    clip: float = 1.0
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.rate > 0, f"rate: {self.rate} is not above 0")
+        _require(0 <= self.momentum < 1, f"momentum: {self.momentum} is not within [0, 1)")
+        _require(self.clip > 0, f"clip: {self.clip} is not above 0")
+        _require(self.weight_decay >= 0, f"weight_decay: {self.weight_decay} is below 0")
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How the learning rate moves: linear warm-up, a plateau, half a cosine down. Other epochs keep the shape.
+
+    epochs : how often each utterance is seen
+    warmup : epochs of linear rise
+    hold : share of all epochs at whose end the fall begins
+    final : rate at the end, as a share of the peak
+    """
+
+    epochs: int = 40
+    warmup: float = 2.0
+    hold: float = 0.4
+    final: float = 0.01
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, f"epochs: {self.epochs} is below 1")
+        _require(self.warmup >= 0, f"warmup: {self.warmup} is below 0")
+        _require(0 <= self.hold <= 1, f"hold: {self.hold} is not within [0, 1]")
+        _require(0 <= self.final <= 1, f"final: {self.final} is not within [0, 1]")
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """How utterances are put together.
+
+    size : utterances in a batch
+    jitter : utterances are sorted by length * exp(N(0, jitter)), so that batches are alike in length but not the same
+    sort_first_epoch : short to long in the first epoch (Amodei et al., 2016), shuffled batches later
+    """
+
+    size: int = 16
+    jitter: float = 0.15
+    sort_first_epoch: bool = True
+
+    def __post_init__(self) -> None:
+        _require(self.size >= 1, f"size: {self.size} is below 1")
+        _require(self.jitter >= 0, f"jitter: {self.jitter} is below 0")
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One altered copy of the audio, computed once and cached (Ko et al., Interspeech 2015).
+
+    speed : 1.1 is a tenth faster and higher
+    hop : the frames' step, relative to the features' hop: 1.1 is a tenth faster at the same pitch
+    snr : dB of noise added, give or take `AugmentConfig.snr_spread`; none without it
+    weight : how often it is drawn, relative to the others
+    """
+
+    speed: float = 1.0
+    hop: float = 1.0
+    snr: float | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(0.5 <= self.speed <= 2, f"speed: {self.speed} is not within [0.5, 2]")
+        _require(0.5 <= self.hop <= 2, f"hop: {self.hop} is not within [0.5, 2]")
+        _require(self.weight > 0, f"weight: {self.weight} is not above 0")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Variation put into the training data, never into development data.
+
+    copies : altered copies of the audio, one of them drawn for each utterance in each epoch; none: as recorded
+    snr_spread : dB, half the range of a noisy copy's signal-to-noise ratio
+    gain, offset : deviations of g and o in x exp(g) + o, drawn per utterance and dimension
+    noise : deviation of what is added to every value
+    masks, mask_frames : stretches set to 0 in each utterance (Park et al., Interspeech 2019), and the longest of
+        them, frames; no longer than `mask_share` of the utterance
+    """
+
+    copies: tuple[Copy, ...] = ()
+    snr_spread: float = 5.0
+    gain: float = 0.0
+    offset: float = 0.0
+    noise: float = 0.0
+    masks: int = 0
+    mask_frames: int = 20
+    mask_share: float = 0.125
+
+    def __post_init__(self) -> None:
+        for name in ("snr_spread", "gain", "offset", "noise", "masks", "mask_frames"):
+            _require(getattr(self, name) >= 0, f"{name}: {getattr(self, name)} is below 0")
+        _require(0 <= self.mask_share <= 1, f"mask_share: {self.mask_share} is not within [0, 1]")
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """What becomes of the transcripts, after their normalisation.
+
+    punctuation : "strip" keeps letters, digits, spaces and the apostrophes inside words
+    alphabet : the characters to learn; empty takes those that the texts have
+    """
+
+    punctuation: Literal["keep", "strip"] = "strip"
+    alphabet: str = ""
+
+    def __post_init__(self) -> None:
+        _require(len(set(self.alphabet)) == len(self.alphabet), "alphabet: a character stands in it twice")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that, with the data, decides what a run does.
+
+    seed : all random numbers follow from it
+    dev_every : where no development data are given, each so many-th speaker is held out as such; 0 for none
+    keep : which weights are the result: those best on development data, or the last
+    """
+
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    batches: BatchConfig = field(default_factory=BatchConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    seed: int = 1
+    dev_every: int = 10
+    keep: Literal["best", "last"] = "best"
+
+    def __post_init__(self) -> None:
+        _require(self.seed >= 0, f"seed: {self.seed} is below 0")
+        _require(self.dev_every >= 0, f"dev_every: {self.dev_every} is below 0")
+
+
+def named_configs() -> dict[str, Path]:
+    """The configurations that come with the package, by name."""
+    folder = Path(str(resources.files("asr") / "configs"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_config(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> TrainingConfig:
+    """A configuration by name or from a TOML file, with dotted keys replaced: `{"network.cell": "gru"}`.
+
+    A file may build on another by `base = "name or path"`, a path being relative to the file itself.
+    UsageError names the file and the key that cannot be used, and what is near it.
+    """
+    path = _find(name_or_path, Path())
+    table = _read(path, ())
+    if overrides:
+        table = override(TrainingConfig, table, overrides, str(name_or_path))
+    return from_table(TrainingConfig, table, str(name_or_path))
+
+
+def save_config(config: TrainingConfig, path: Path) -> None:
+    """Write every setting, defaults included, as TOML that `load_config` reads."""
+    import tomli_w
+
+    write_atomically(path, tomli_w.dumps(to_table(config)).encode())
+
+
+def _find(name_or_path: str | Path, folder: Path) -> Path:
+    named = named_configs()
+    if str(name_or_path) in named:
+        return named[str(name_or_path)]
+    path = folder / name_or_path
+    if not path.is_file():
+        raise UsageError(f"{name_or_path}: neither a file nor one of the configurations {', '.join(named)}")
+    return path
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise UsageError(f"{path}: base: the file is built on itself; take out one of the base keys")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path}: not a readable TOML file ({error}); mend it") from error
+    base = table.pop("base", None)
+    if base is None:
+        return table
+    if not isinstance(base, str):
+        raise UsageError(f"{path}: base: {base!r} where the name or path of a configuration belongs")
+    return merge(_read(_find(base, path.parent), (*seen, path.resolve())), table)
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise UsageError(message)

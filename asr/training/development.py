@@ -1,0 +1,51 @@
+"""How the network does on development data, by greedy decoding."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr.alphabet import Alphabet
+from asr.decoding.greedy import decode
+from asr.network import Network
+from asr.scoring import score
+from asr.training.batches import ahead, sorted_batches
+from asr.training.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class DevScore:
+    """loss : per character; cer, wer : fractions, None where the references are empty"""
+
+    loss: float
+    cer: float | None
+    wer: float | None
+
+    def rank(self) -> tuple[float, float, float]:
+        """Smaller is better: words first, then characters, then the loss."""
+        return (math.inf if self.wer is None else self.wer, math.inf if self.cer is None else self.cer, self.loss)
+
+
+def score_development(network: Network, data: Dataset, alphabet: Alphabet, size: int) -> DevScore | None:
+    """Loss and error rates, `size` utterances at a time; None without development data."""
+    if not data.examples:
+        return None
+    references, hypotheses, loss, characters = [], [], 0.0, 0
+    batches = sorted_batches(data.lengths(), size)
+    for indices, batch in zip(batches, ahead(data.batch, batches), strict=True):
+        log_probs = network.log_probs(batch.frames, batch.lengths)
+        losses = network.losses(batch.frames, batch.lengths, batch.labels, batch.label_lengths)
+        steps = network.steps(batch.lengths)
+        loss += float(losses.sum())
+        characters += int(batch.label_lengths.sum())
+        texts = {data.examples[i].utterance.id: data.examples[i].text for i in indices}
+        references += [texts[name] for name in batch.ids]
+        hypotheses += [decode(log_probs[: steps[b], b], alphabet, 1.0).text for b in range(len(steps))]
+    total = score(references, hypotheses)
+    return DevScore(loss / max(1, characters), _rate(total.cer), _rate(total.wer))
+
+
+def _rate(value: float) -> float | None:
+    return None if np.isnan(value) else value

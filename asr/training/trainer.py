@@ -1,0 +1,311 @@
+"""Training: batches, loss and gradient, clip, step; then development data, metrics, checkpoint; again.
+
+A run folder holds `config.toml` (every setting), `metrics.jsonl` (a line per epoch), `checkpoint.safetensors`,
+`best.safetensors`, `last.safetensors` and, at the end, `model.safetensors`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asr.alphabet import Alphabet
+from asr.config import to_table
+from asr.corpora.utterance import Utterance
+from asr.errors import ModelError, TrainingError, UsageError
+from asr.files import write_atomically
+from asr.model import Model
+from asr.network import Network, NetworkConfig
+from asr.parameters import Parameters
+from asr.training import checkpoint
+from asr.training.batches import Batch, ahead, epoch_batches
+from asr.training.cache import FeatureCache
+from asr.training.checkpoint import State
+from asr.training.communicator import Alone, Communicator
+from asr.training.config import TrainingConfig, load_config, save_config
+from asr.training.dataset import Dataset, choose_alphabet, prepare_dev, prepare_train
+from asr.training.development import DevScore, score_development
+from asr.training.interruption import Interruption
+from asr.training.progress import Progress, automatic
+from asr.training.schedule import rate
+from asr.training.streams import stream
+from kernels.interface import Backend
+
+CONFIG, METRICS, CHECKPOINT = "config.toml", "metrics.jsonl", "checkpoint.safetensors"
+BEST, LAST, MODEL = "best.safetensors", "last.safetensors", "model.safetensors"
+CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
+
+
+def train(
+    config: TrainingConfig,
+    train: Sequence[Utterance],
+    dev: Sequence[Utterance],
+    out: str | Path,
+    backend: Backend,
+    resume: bool = False,
+    progress: Progress | None = None,
+    *,
+    trained_on: Sequence[str] = (),
+    licence: str = "",
+    cache: str | Path | None = None,
+    communicator: Communicator | None = None,
+) -> Model:
+    """Train a model and leave it, with its metrics, in the run folder `out`.
+
+    Parameters
+    ----------
+    config : settings; with `resume`, those that the run began with
+    train, dev : utterances to learn from, and to measure by; `dev` may be empty
+    out : a new or empty folder; with `resume`, one where a run was stopped
+    backend : the machine
+    resume : go on where the run in `out` stopped; the end is the same, bit for bit, as if it had not
+    progress : told of the run; default: a display on a terminal, else lines on stderr
+    trained_on, licence : for the model's provenance: the corpora's notations, the licence of their audio
+    cache : folder of computed features; default: the user's cache folder
+    communicator : adds up the gradient over machines; default: this one alone
+
+    Returns the model that `config.keep` chooses. Ctrl-C finishes the update, saves and raises KeyboardInterrupt.
+    Raises UsageError for a folder or settings that do not fit, TrainingError when no utterance can be used or
+    nothing can be written any more.
+    """
+    folder, progress = Path(out), progress or automatic()
+    _open_folder(folder, config, resume)
+    features = FeatureCache(config.features, config.augment.snr_spread, progress, Path(cache) if cache else None)
+    alphabet = choose_alphabet(train, dev, config.text)
+    data = prepare_train(train, alphabet, config, features, backend.threads)
+    held_out = prepare_dev(dev, alphabet, config, features, backend.threads)
+    provenance = {"trained_on": list(trained_on), "licence": licence, "config": to_table(config), "seed": config.seed}
+    run = Run(config, alphabet, data, held_out, folder, backend, progress, provenance, communicator or Alone())
+    if resume:
+        run.load()
+    with Interruption() as interruption:
+        run.go(interruption)
+    return run.finish()
+
+
+class Run:
+    """One training run: the loop and what it carries from update to update."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        alphabet: Alphabet,
+        data: Dataset,
+        dev: Dataset,
+        folder: Path,
+        backend: Backend,
+        progress: Progress,
+        provenance: dict[str, Any],
+        communicator: Communicator,
+    ):
+        self.config = config
+        self.alphabet = alphabet
+        self.data = data
+        self.dev = dev
+        self.folder = folder
+        self.progress = progress
+        self.provenance = provenance
+        self.communicator = communicator
+        self.state = State(data=data.fingerprint())
+        settings = dataclasses.asdict(config.network)
+        shape = NetworkConfig(inputs=config.features.dimension, outputs=alphabet.size, **settings)
+        self.network = Network(shape, Network.initial(shape, stream(config.seed, "weights")), backend)
+        self.per_epoch = -(-len(data.examples) // config.batches.size)
+        self._saved = time.monotonic()
+
+    def go(self, interruption: Interruption) -> None:
+        """From where the state is to the last epoch."""
+        epochs = self.config.schedule.epochs
+        done = self.state.epoch * self.per_epoch + self.state.batch
+        self.progress.begin(f"training on {len(self.data.examples)} utterances", epochs * self.per_epoch, done)
+        try:
+            while self.state.epoch < epochs:
+                self._train_epoch(interruption)
+                self._end_epoch()
+        finally:
+            self.progress.end()
+
+    def finish(self) -> Model:
+        """The final model, also written to the run folder."""
+        model = Model.load(self.folder / (BEST if self.config.keep == "best" and self.state.best else LAST))
+        model.save(self.folder / MODEL)
+        return model
+
+    def load(self) -> None:
+        """Go back to the checkpoint in the run folder."""
+        state, weights, velocity = checkpoint.load(self.folder / CHECKPOINT)
+        if state.data != self.state.data or weights.shape != self.network.parameters.vector.shape:
+            raise UsageError(
+                f"{self.folder}: this run was trained on other data; resume with the corpora that it began with"
+            )
+        self.state = state
+        self.network.parameters.vector[:] = weights
+        self.network.velocity.vector[:] = velocity
+        self.network.pack()
+
+    def _train_epoch(self, interruption: Interruption) -> None:
+        epoch, state = self.state.epoch, self.state
+        batches = epoch_batches(self.data.lengths(epoch), self.config.batches, self.config.seed, epoch)
+        numbered = list(enumerate(batches))[state.batch :]
+        begun = time.monotonic() - state.seconds
+        for batch in ahead(lambda item: self._batch(epoch, *item), numbered):
+            self._update(batch)
+            state.seconds = time.monotonic() - begun
+            self.progress.advance(1, f"epoch {epoch + 1}", self._note())
+            if interruption.requested is not None:
+                self._save_checkpoint()
+                self.progress.message(f"stopped; resume goes on from {self.folder}")
+                interruption.stop()
+            if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+                self._save_checkpoint()
+
+    def _batch(self, epoch: int, number: int, indices: np.ndarray) -> Batch:
+        return self.data.varied_batch(indices, self.config.augment, self.config.seed, epoch, number)
+
+    def _update(self, batch: Batch) -> None:
+        """One step on the loss per character of a batch, or none where loss or gradient is not finite."""
+        state, optimizer = self.state, self.config.optimizer
+        number = state.epoch * self.per_epoch + state.batch
+        seed = int(stream(self.config.seed, "dropout", state.epoch, state.batch).integers(1 << 31))
+        losses = self.network.loss_and_gradient(batch.frames, batch.lengths, batch.labels, batch.label_lengths, seed)
+        self.communicator.sum(self.network.gradient.vector)
+        scale = 1 / max(1, int(batch.label_lengths.sum()))
+        norm = self.network.norm() * scale
+        state.batch += 1
+        state.frames += int(batch.lengths.sum())
+        if not (np.isfinite(losses).all() and np.isfinite(norm)):
+            state.skipped += 1
+            self.progress.message(_skipped(batch, losses, state))
+            return
+        factor = min(1.0, optimizer.clip / norm) if norm else 1.0
+        learning_rate = rate(number, self.per_epoch, optimizer.rate, self.config.schedule)
+        self.network.step(learning_rate, optimizer.momentum, scale * factor, optimizer.weight_decay)
+        state.loss += float(losses.sum())
+        state.characters += int(batch.label_lengths.sum())
+        state.norms.append(norm)
+
+    def _note(self) -> str:
+        state = self.state
+        loss = state.loss / max(1, state.characters)
+        return f"loss {loss:.3f}  {state.frames / max(state.seconds, 1e-9):,.0f} frames/s"
+
+    def _end_epoch(self) -> None:
+        """Development score, metrics, models, checkpoint."""
+        begun = time.monotonic()
+        score = score_development(self.network, self.dev, self.alphabet, self.config.batches.size)
+        record = self._record(score, time.monotonic() - begun)
+        if score and (not self.state.best or score.rank() < self._best_score().rank()):
+            self.state.best = self.state.epoch + 1
+        self.state.next_epoch(record)
+        self._save_models()
+        self._save_checkpoint()
+        self.progress.epoch(record, self.config.schedule.epochs)
+
+    def _record(self, score: DevScore | None, dev_seconds: float) -> dict[str, Any]:
+        state, schedule = self.state, self.config.schedule
+        updates = (state.epoch + 1) * self.per_epoch
+        return {
+            "epoch": state.epoch + 1,
+            "updates": updates,
+            "rate": rate(updates - 1, self.per_epoch, self.config.optimizer.rate, schedule),
+            "train_loss": state.loss / state.characters if state.characters else None,
+            "gradient_norm": float(np.median(state.norms)) if state.norms else None,
+            "dev_loss": score.loss if score else None,
+            "dev_cer": score.cer if score else None,
+            "dev_wer": score.wer if score else None,
+            "frames_per_second": state.frames / max(state.seconds, 1e-9),
+            "seconds": state.seconds + dev_seconds,
+            "skipped": state.skipped,
+        }
+
+    def _best_score(self) -> DevScore:
+        record = self.state.history[self.state.best - 1]
+        return DevScore(record["dev_loss"], record["dev_cer"], record["dev_wer"])
+
+    def _save_models(self) -> None:
+        state = self.state
+        record = state.history[-1]
+        scores = {key: record[key] for key in ("dev_loss", "dev_cer", "dev_wer") if record[key] is not None}
+        model = self._model(scores)
+        lines = "".join(json.dumps(record) + "\n" for record in state.history)
+        with self._writing():
+            model.save(self.folder / LAST)
+            if state.best == state.epoch:
+                model.save(self.folder / BEST)
+            write_atomically(self.folder / METRICS, lines.encode())
+
+    def _save_checkpoint(self) -> None:
+        to_host = self.network.backend.to_host
+        weights, velocity = to_host(self.network.parameters.vector), to_host(self.network.velocity.vector)
+        with self._writing():
+            checkpoint.save(self.folder / CHECKPOINT, self.state, weights, velocity)
+        self._saved = time.monotonic()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A full disk ends the run; what was written before stays whole."""
+        try:
+            yield
+        except (OSError, ModelError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise TrainingError(
+                f"{self.folder}: the run cannot be saved ({reason}); make room and go on with --resume"
+            ) from error
+
+    def _model(self, scores: dict[str, float]) -> Model:
+        from asr import __version__
+
+        date = time.strftime("%Y-%m-%d")
+        made = {"epochs": self.state.epoch, "scores": scores, "version": __version__, "date": date}
+        parameters = Parameters(
+            self.network.parameters.layout, self.network.backend.to_host(self.network.parameters.vector)
+        )
+        return Model(self.config.features, self.alphabet, self.network.config, parameters, self.provenance | made)
+
+
+def _open_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
+    """Check that the run may be put there, and write its settings."""
+    if resume:
+        _check_same(folder, config)
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: the run's folder is not empty; name a new one, or go on with --resume")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_config(config, folder / CONFIG)
+    except OSError as error:
+        raise TrainingError(f"{folder}: the run cannot be saved ({error.strerror}); name another folder") from error
+
+
+def _check_same(folder: Path, config: TrainingConfig) -> None:
+    if not (folder / CONFIG).is_file():
+        raise UsageError(f"{folder}: there is no run to resume; start it without --resume")
+    begun = _flat(to_table(load_config(folder / CONFIG)))
+    asked = _flat(to_table(config))
+    changed = sorted(key for key in begun | asked if begun.get(key) != asked.get(key))
+    if changed:
+        key = changed[0]
+        raise UsageError(
+            f"{folder}: {key} is {asked.get(key)}, but the run began with {begun.get(key)}; "
+            "resume with the settings that it began with, or start another run"
+        )
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _skipped(batch: Batch, losses: np.ndarray, state: State) -> str:
+    bad = [name for name, loss in zip(batch.ids, losses, strict=True) if not np.isfinite(loss)]
+    named = ", ".join(bad) if bad else f"none, but the gradient is not; batch of {', '.join(batch.ids)}"
+    return f"epoch {state.epoch + 1}, batch {state.batch}: update skipped, since the loss is not finite for {named}"
