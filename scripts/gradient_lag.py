@@ -102,8 +102,8 @@ def plot_learning(runs: dict[str, Path]) -> None:
     figure, axes = plt.subplots(figsize=(8, 5))
     for name, run in runs.items():
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        epochs = [row for row in rows if "dev_wer" in row]
-        axes.plot([row["epoch"] for row in epochs], [100 * row["dev_wer"] for row in epochs], label=name)
+        axes.plot([row["epoch"] for row in rows], [100 * row["dev_wer"] for row in rows], label=name)
+        print(f"{name:9} epoch {rows[-1]['epoch']}: development WER {rows[-1]['dev_wer']:.1%}")
     axes.set(xlabel="epoch", ylabel="word error rate on development speakers, %", ylim=(0, 105))
     save(figure, "learning-curves.png")
 
@@ -118,7 +118,7 @@ def save(figure: Figure, name: str) -> None:
 
 def main() -> None:
     runs = [Path(argument) for argument in sys.argv[1:]]
-    models = [Model.load(run / "best.safetensors") for run in runs]
+    models = [Model.load(run / "model.safetensors") for run in runs]
     plot_gradients(models)
     if runs:
         plot_learning({model.network.cell: run for model, run in zip(models, runs, strict=True)})

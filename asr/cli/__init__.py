@@ -63,6 +63,6 @@ def _about(
     """Speech recognition you can own: transcribe recordings, train on your own, score the result."""
 
 
-def main() -> None:
-    """Run the command line; what the console script `asr` and `python -m asr` call."""
-    app(prog_name="asr")
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line (by default with the process's arguments) and exit; the console script calls it."""
+    app(arguments, prog_name="asr")

@@ -44,7 +44,7 @@ def describe(model: Model) -> dict[str, dict[str, str]]:
     provenance = dict(model.provenance)
     scores = provenance.pop("scores", {})
     tables = {
-        "network": _texts(to_table(model.network)) | {"weights": f"{size:,} ({size * 4 / 1e6:.1f} MB)"},
+        "network": _texts(to_table(model.network)) | {"weights": f"{size:,} ({size * 4 / 1e6:.2f} MB)"},
         "features": _texts(to_table(model.features)),
         "alphabet": {
             "characters": model.alphabet.characters.replace(" ", "␣"),

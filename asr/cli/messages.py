@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from pathlib import Path
 from typing import Any, TextIO
 
 
@@ -22,7 +21,6 @@ def set_up() -> None:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(logging.INFO)
-        logger.propagate = False
     warnings.showwarning = _show_warning
 
 
@@ -41,8 +39,3 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
     """Our own warnings are for the user; those of libraries about themselves are not."""
     if issubclass(category, (UserWarning, RuntimeWarning)):
         say(str(message))
-
-
-def shown(path: str | Path) -> str:
-    """A path as a person wrote it, on one line."""
-    return str(path).replace("\n", "?")

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from asr.corpora import Utterance
     from asr.training import TrainingConfig
 
-SAVED_CONFIG = "config.toml"  # in the run folder
-
 
 def train(
     corpus: Annotated[
@@ -45,6 +43,7 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in optimizer.rate=0.2; repeatable."),
     ] = None,
+    licence: Annotated[str, typer.Option("--licence", help="Of the corpora; noted in the model file.")] = "",
     device: DeviceOption = None,
     threads: ThreadsOption = None,
 ) -> None:
@@ -52,8 +51,7 @@ def train(
 
     Ctrl-C saves; the same command with --resume goes on, and ends as if it had never been stopped.
     """
-    from asr.training import load_config
-    from asr.training import train as run
+    from asr.training import load_config, trainer
 
     flags = {
         "seed": seed,
@@ -65,9 +63,11 @@ def train(
     }
     overrides = {key: value for key, value in flags.items() if value is not None} | parse_settings(settings or [])
     resolved = load_config(config or _default_config(out, resume), overrides)
-    train_set, dev_set = _corpora(corpus, dev, resolved)
-    run(resolved, train_set, dev_set, out, open_backend(device, threads), resume=resume)
-    print(out / "best.safetensors")
+    train_set, dev_set = _utterances(corpus, dev, resolved)
+    backend = open_backend(device, threads)
+    names = [public_name(notation) for notation in corpus]
+    trainer.train(resolved, train_set, dev_set, out, backend, resume, trained_on=names, licence=licence)
+    print(out / trainer.MODEL)
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
@@ -81,13 +81,20 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     return pairs
 
 
+def public_name(notation: str) -> str:
+    """A corpus as a model file names it, without the folders above it: `an4:/data/an4:train` -> `an4:an4:train`."""
+    return ":".join(Path(part).name for part in notation.split(":"))
+
+
 def _default_config(out: Path, resume: bool) -> str:
     """A run that goes on keeps its own settings."""
-    saved = out / SAVED_CONFIG
+    from asr.training.trainer import CONFIG
+
+    saved = out / CONFIG
     return str(saved) if resume and saved.is_file() else "default"
 
 
-def _corpora(
+def _utterances(
     corpus: list[str], dev: list[str] | None, config: TrainingConfig
 ) -> tuple[list[Utterance], list[Utterance]]:
     """Training and development utterances; without `dev`, speakers are held out as the settings say."""
@@ -98,4 +105,5 @@ def _corpora(
         return utterances, [utterance for notation in dev for utterance in open_corpus(notation)]
     if not config.dev_every:
         return utterances, []
-    return split_by_speaker(utterances, config.dev_every)
+    train_set, dev_set = split_by_speaker(utterances, config.dev_every)
+    return train_set, dev_set

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +13,8 @@ import typer
 from asr.cli import messages
 from asr.cli.options import DeviceOption, ModelOption, ThreadsOption
 from asr.errors import AsrError, AudioError, UsageError
+from asr.output import WRITERS
+from asr.output.text import shown
 
 if TYPE_CHECKING:
     from asr.transcript import Transcript
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     Result = tuple[Path, Transcript | AsrError]
 
 
-class Format(StrEnum):
-    TXT = "txt"
-    JSON = "json"
-    SRT = "srt"
+LINES = ("txt", "json", "ctm")  # formats that several recordings can share one stream in
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,8 @@ def transcribe(
     paths: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Recordings, or folders of them.")],
     model: ModelOption = "en",
     formats: Annotated[
-        list[Format] | None, typer.Option("--format", help="Of the result; with --out it may be given several times.")
+        list[str] | None,
+        typer.Option("--format", metavar="|".join(WRITERS), help="Of the result; with --out it may be repeated."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write one file per recording and format there.")
@@ -50,13 +48,13 @@ def transcribe(
 ) -> None:
     """Transcribe recordings: text on stdout, or files with --out.
 
-    One FILE prints its text alone; several files or a folder print `path: text`, a line for each; `--format json`
-    prints one JSON object a line. A recording that cannot be read is reported, the rest go on, and the exit code is 1.
+    One FILE prints its text alone; several files or a folder print a line `path: text` for each.
+
+    --format json prints one JSON object a line. A recording that cannot be read is reported and the rest go on.
     """
-    chosen = list(dict.fromkeys(formats or [Format.TXT]))
+    chosen = list(dict.fromkeys(formats or ["txt"]))
     single = len(paths) == 1 and not paths[0].is_dir()
-    if out is None:
-        _check_printable(chosen, single)
+    _check_formats(chosen, single, printed=out is None)
     sources, failed = find_sources(paths)
     if out is not None:
         _make_folder(out)
@@ -67,7 +65,7 @@ def transcribe(
         from asr.recognizer import load
 
         results = load(model, device, threads).transcribe_many([source.path for source in sources])
-        failed += _emit_all(_with_progress(results, len(sources), shown=out is not None), emit)
+        failed += _emit_all(_with_progress(results, len(sources), wanted=out is not None), emit)
     if failed:
         if len(sources) > 1:
             messages.say(f"{failed} of the inputs failed")
@@ -83,8 +81,6 @@ def find_sources(paths: Iterable[Path]) -> tuple[list[Source], int]:
     for path in paths:
         try:
             files = audio.find([path])
-            if not files:
-                raise AudioError(f"{path}: no sound files in this folder; it is searched for known suffixes only")
         except AudioError as error:
             messages.say(str(error))
             failed += 1
@@ -105,11 +101,14 @@ def _targets(names: list[Path]) -> list[Path]:
     return targets
 
 
-def _check_printable(formats: list[Format], single: bool) -> None:
-    if len(formats) > 1:
+def _check_formats(formats: list[str], single: bool, printed: bool) -> None:
+    unknown = [name for name in formats if name not in WRITERS]
+    if unknown:
+        raise UsageError(f"--format {unknown[0]}: unknown; choose {', '.join(WRITERS)}")
+    if printed and len(formats) > 1:
         raise UsageError("several formats cannot share stdout: add --out DIR, or ask for one format")
-    if formats[0] is Format.SRT and not single:
-        raise UsageError("subtitles of several recordings cannot share stdout: add --out DIR")
+    if printed and not single and formats[0] not in LINES:
+        raise UsageError(f"several recordings in {formats[0]} cannot share stdout: add --out DIR")
 
 
 def _make_folder(out: Path) -> None:
@@ -119,25 +118,20 @@ def _make_folder(out: Path) -> None:
         raise UsageError(f"--out {out}: {error.strerror}; name a folder that can be written") from error
 
 
-def _printer(chosen: Format, single: bool) -> Callable[[Path, Transcript], None]:
+def _printer(chosen: str, single: bool) -> Callable[[Path, Transcript], None]:
     """Prints a result on stdout as it comes."""
-    from asr.output import WRITERS
+    label = chosen == "txt" and not single
 
     def emit(path: Path, transcript: Transcript) -> None:
         text = WRITERS[chosen](path, transcript)
-        if chosen is Format.JSON:
-            text = json.dumps(json.loads(text), ensure_ascii=False)
-        elif chosen is Format.TXT:
-            text = transcript.text if single else f"{messages.shown(path)}: {transcript.text}".rstrip()
-        print(text.rstrip("\n"), flush=True)
+        print(f"{shown(path)}: {text}" if label else text, end="", flush=True)
 
     return emit
 
 
-def _file_writer(out: Path, formats: list[Format], targets: dict[Path, Path]) -> Callable[[Path, Transcript], None]:
+def _file_writer(out: Path, formats: list[str], targets: dict[Path, Path]) -> Callable[[Path, Transcript], None]:
     """Writes one file per result and format; a file appears whole or not at all."""
     from asr.files import write_atomically
-    from asr.output import WRITERS
 
     def emit(path: Path, transcript: Transcript) -> None:
         for chosen in formats:
@@ -162,14 +156,11 @@ def _emit_all(results: Iterable[Result], emit: Callable[[Path, Transcript], None
     return failed
 
 
-def _with_progress(results: Iterator[Result], count: int, shown: bool) -> Iterator[Result]:
+def _with_progress(results: Iterator[Result], count: int, wanted: bool) -> Iterator[Result]:
     """A progress bar on stderr while results go to files, if a person is watching."""
     from rich.console import Console
     from rich.progress import track
 
     console = Console(stderr=True)
-    return iter(
-        track(
-            results, "transcribing", count, console=console, transient=True, disable=not (shown and console.is_terminal)
-        )
-    )
+    hidden = not (wanted and console.is_terminal)
+    return iter(track(results, "transcribing", count, console=console, transient=True, disable=hidden))

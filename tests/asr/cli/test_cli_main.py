@@ -1,0 +1,102 @@
+"""The command line as a process: start, usage, interruption, a reader that goes away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from outcome import RunAsr
+
+import asr
+from asr.cli import messages
+
+COMMANDS = ("transcribe", "train", "evaluate", "info")
+
+
+@pytest.mark.parametrize("arguments", [("--help",), *((command, "--help") for command in COMMANDS)])
+def test_help_goes_to_stdout(run_asr: RunAsr, arguments: tuple[str, ...]) -> None:
+    code, out, err = run_asr(*arguments)
+    assert (code, err) == (0, "")
+    assert "Usage: asr" in out
+
+
+def test_version() -> None:
+    printed = subprocess.run([sys.executable, "-m", "asr", "--version"], capture_output=True, text=True, check=True)
+    assert printed.stdout == f"asr {asr.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("sing",),
+        ("transcribe",),
+        ("info", "en", "--loud"),
+        ("train", "--out", "x"),
+        ("transcribe", "x", "--threads", "0"),
+    ],
+)
+def test_wrong_usage_exits_2_and_prints_nothing_on_stdout(run_asr: RunAsr, arguments: tuple[str, ...]) -> None:
+    code, out, err = run_asr(*arguments)
+    assert code == 2
+    assert "Usage" in out + err
+    assert not arguments or not out
+
+
+def test_help_starts_quickly_and_loads_nothing_heavy() -> None:
+    heavy = ["numba", "librosa", "soundfile", "soxr", "jiwer", "safetensors", "scipy", "numpy"]
+    program = f"""
+import sys
+from asr.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    print("loaded:", [name for name in {heavy} if name in sys.modules])
+"""
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.endswith("loaded: []\n")
+    assert time.monotonic() - begun < 2  # generous: the machine may be busy
+
+
+def test_an_unknown_device_in_the_environment_is_wrong_usage(
+    run_asr: RunAsr, model_file: Path, noise: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASR_BACKEND", "abacus")
+    code, _, err = run_asr("transcribe", "--model", model_file, noise("x.wav"))
+    assert code == 2
+    assert "abacus" in err
+
+
+def test_interruption_ends_with_130_and_a_line(
+    run_asr: RunAsr, model_file: Path, noise: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)  # until the signal is delivered
+
+    monkeypatch.setattr("asr.recognizer.Recognizer.transcribe_many", interrupt)
+    outcome = run_asr("transcribe", "--model", model_file, noise("x.wav"))
+    assert outcome == (130, "", "asr: interrupted\n")
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(model_file: Path, noise: Callable[[str], Path]) -> None:
+    folder = noise("in/x.wav").parent
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = [sys.executable, "-m", "asr", "transcribe", "--model", str(model_file), str(folder)]
+    done = subprocess.run(arguments, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_warnings_are_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    messages._show_warning(UserWarning("the disk is full"), UserWarning, "file.py", 1)
+    messages._show_warning(DeprecationWarning("use y"), DeprecationWarning, "file.py", 1)
+    assert capsys.readouterr().err == "asr: the disk is full\n"

@@ -1,0 +1,120 @@
+"""`asr transcribe`: what goes to stdout, to files, to stderr, and which exit code says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from outcome import RunAsr
+
+Noise = Callable[[str], Path]
+
+
+def test_one_file_prints_its_text_alone(run_asr: RunAsr, model_file: Path, noise: Noise) -> None:
+    code, out, err = run_asr("transcribe", "--model", model_file, noise("x.wav"))
+    assert (code, err) == (0, "")
+    assert out.endswith("\n")
+    assert out.count("\n") == 1
+    assert set(out.strip()) <= set(" abc")
+    assert out.strip()
+
+
+def test_several_files_are_labelled_in_the_order_given(run_asr: RunAsr, model_file: Path, noise: Noise) -> None:
+    second, first = noise("b.wav"), noise("a.wav")
+    code, out, _ = run_asr("transcribe", "--model", model_file, second, first)
+    assert code == 0
+    assert [line.split(": ")[0] for line in out.splitlines()] == [str(second), str(first)]
+
+
+def test_a_folder_is_labelled_even_with_one_recording(run_asr: RunAsr, model_file: Path, noise: Noise) -> None:
+    path = noise("folder/x.wav")
+    _, out, _ = run_asr("transcribe", "--model", model_file, path.parent)
+    assert out.startswith(f"{path}: ")
+
+
+def test_a_file_named_twice_is_transcribed_once(run_asr: RunAsr, model_file: Path, noise: Noise) -> None:
+    path = noise("folder/x.wav")
+    _, out, _ = run_asr("transcribe", "--model", model_file, path, path.parent)
+    assert len(out.splitlines()) == 1
+
+
+def test_json_is_one_object_a_line(run_asr: RunAsr, model_file: Path, noise: Noise) -> None:
+    paths = [noise("a.wav"), noise("b.wav")]
+    _, out, _ = run_asr("transcribe", "--model", model_file, "--format", "json", *paths)
+    objects = [json.loads(line) for line in out.splitlines()]
+    assert [each["file"] for each in objects] == [str(path) for path in paths]
+    assert all({"text", "words", "duration"} <= each.keys() for each in objects)
+
+
+def test_bad_recordings_are_reported_and_the_rest_go_on(
+    run_asr: RunAsr, model_file: Path, noise: Noise, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"this is no sound")
+    missing = tmp_path / "missing.wav"
+    code, out, err = run_asr("transcribe", "--model", model_file, missing, bad, good := noise("good.wav"))
+    assert code == 1
+    assert out.startswith(f"{good}: ")
+    assert str(bad) in err
+    assert str(missing) in err
+    assert "Traceback" not in err
+
+
+def test_out_writes_a_file_per_recording_and_format(
+    run_asr: RunAsr, model_file: Path, noise: Noise, tmp_path: Path
+) -> None:
+    noise("in/x.wav")
+    noise("in/deeper/y.wav")
+    out = tmp_path / "out"
+    outcome = run_asr(
+        "transcribe", "--model", model_file, "--format", "txt", "--format", "srt", "--out", out, tmp_path / "in"
+    )
+    assert outcome == (0, "", "")
+    written = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert written == ["deeper/y.srt", "deeper/y.txt", "x.srt", "x.txt"]
+    assert "-->" in (out / "x.srt").read_text()
+
+
+def test_out_keeps_suffixes_where_names_would_meet(
+    run_asr: RunAsr, model_file: Path, noise: Noise, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    code, *_ = run_asr("transcribe", "--model", model_file, "--out", out, noise("x.wav"), noise("x.flac"))
+    assert code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["x.flac.txt", "x.wav.txt"]
+
+
+def test_out_refuses_inputs_of_one_name(run_asr: RunAsr, model_file: Path, noise: Noise, tmp_path: Path) -> None:
+    code, _, err = run_asr(
+        "transcribe", "--model", model_file, "--out", tmp_path / "out", noise("a/x.wav"), noise("b/x.wav")
+    )
+    assert code == 2
+    assert "x.wav" in err
+
+
+def test_out_that_cannot_be_made_is_wrong_usage(run_asr: RunAsr, model_file: Path, noise: Noise) -> None:
+    path = noise("x.wav")
+    code, _, err = run_asr("transcribe", "--model", model_file, "--out", path, path)
+    assert code == 2
+    assert "--out" in err
+
+
+def test_what_cannot_share_stdout_is_wrong_usage(run_asr: RunAsr, model_file: Path, noise: Noise) -> None:
+    path = noise("folder/x.wav")
+    assert run_asr("transcribe", "--model", model_file, "--format", "srt", path).code == 0
+    assert run_asr("transcribe", "--model", model_file, "--format", "srt", path.parent).code == 2
+    assert run_asr("transcribe", "--model", model_file, "--format", "srt", "--format", "txt", path).code == 2
+
+
+def test_unknown_format_names_the_known_ones(run_asr: RunAsr, model_file: Path, noise: Noise) -> None:
+    code, _, err = run_asr("transcribe", "--model", model_file, "--format", "doc", noise("x.wav"))
+    assert code == 2
+    assert "json" in err
+
+
+def test_unknown_model_is_one_sentence(run_asr: RunAsr, noise: Noise) -> None:
+    code, out, err = run_asr("transcribe", "--model", "martian", noise("x.wav"))
+    assert (code, out) == (1, "")
+    assert "martian" in err
+    assert err.count("\n") == 1
