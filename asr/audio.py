@@ -34,6 +34,7 @@ SUFFIXES = frozenset(
 RAW_RATE = 16000  # Hz, of a headerless .raw file: 16-bit mono, as AN4 was first distributed
 BLOCK = 1 << 20  # frames decoded at a time: long files are never held at their own rate and channel count
 OVERSHOOT = 0.5  # seconds that a segment may end after its file does, as Kaldi allows
+LEAD = 1.0  # seconds decoded and dropped before a stretch: MP3 and Opus decoders need some to find their state
 SHORTFALL = 0.05  # seconds that may be missing of what a header promises: padding, rounding
 PLACEHOLDER = 0x7FFF0000  # bytes: sizes from here on are written by programs that stream and cannot know
 OGG_PAGE = 65307  # bytes: the longest page there is (27 + 255 + 255 * 255)
@@ -298,8 +299,10 @@ def _stretch(sound: Any, name: str, start: float, end: float | None) -> tuple[in
 
 def _mono_blocks(sound: Any, name: str, first: int, count: int) -> Iterator[np.ndarray]:
     """Stretches of float32 [n], n <= BLOCK, the mean of the channels."""
+    lead = min(first, round(LEAD * sound.samplerate))
     if first:
-        sound.seek(first)
+        sound.seek(first - lead)
+        sound.read(lead)
     missing = count
     while missing > 0:
         block = sound.read(min(BLOCK, missing), dtype="float32", always_2d=True)

@@ -113,8 +113,9 @@ def _guess(path: Path) -> str:
 def split_by_speaker(utterances: Sequence[Utterance], every: int = 10) -> tuple[list[Utterance], list[Utterance]]:
     """Training and development utterances, in their order.
 
-    No speaker is in both: development takes every tenth (`every`) of the sorted speakers, from the first on. Where there are not two
-    speakers, or one is not known, it takes every tenth utterance. Raises UsageError where nothing would be left.
+    No speaker is in both: development takes every tenth (`every`) of the sorted speakers, from the first on. Where
+    there are not two speakers, or one is not known, it takes every tenth utterance. Raises UsageError where nothing
+    would be left.
     """
     if every < 2 or len(utterances) < 2:
         raise UsageError(f"cannot hold out every {every}th of {len(utterances)} utterances; 2 are needed at least")
