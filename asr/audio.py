@@ -300,8 +300,10 @@ def _stretch(sound: Any, name: str, start: float, end: float | None) -> tuple[in
 def _mono_blocks(sound: Any, name: str, first: int, count: int) -> Iterator[np.ndarray]:
     """Stretches of float32 [n], n <= BLOCK, the mean of the channels."""
     lead = min(first, round(LEAD * sound.samplerate))
-    if first:
+    if first > lead:
         sound.seek(first - lead)
+    sound.seekable = lambda: False  # or soundfile seeks after each read, and an MP3 decoder loses 0.3 s each time
+    if lead:
         sound.read(lead)
     missing = count
     while missing > 0:

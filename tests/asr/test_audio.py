@@ -95,15 +95,25 @@ def test_reading_in_blocks_changes_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.opus"])
+def test_no_block_of_a_compressed_file_is_damaged(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    container = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
+    path = write(tmp_path / name, tone(16000, 4), **container)
+    monkeypatch.setattr(audio, "BLOCK", 4000)
+    np.testing.assert_allclose(audio.read(path).samples[2000:62000], tone(16000, 4)[2000:62000], atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.opus"])
 def test_a_stretch_is_that_part_of_the_whole(tmp_path: Path, name: str) -> None:
     container = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
-    path = write(tmp_path / name, tone(16000), **container)
+    path = write(tmp_path / name, tone(16000, 4), **container)
     whole = audio.read(path)
-    part = audio.read(path, start=0.25, end=0.75)
-    assert part.duration == 0.5
-    np.testing.assert_allclose(part.samples, whole.samples[4000:12000], atol=1e-5)
-    np.testing.assert_allclose(audio.read(path, start=1.25).samples, whole.samples[20000:], atol=1e-5)
-    assert audio.read(path, end=SECONDS + audio.OVERSHOOT / 2).duration == SECONDS
+    for start in (0.0, 0.25, 1.0, 1.01, 1.7, 3.0):
+        part = audio.read(path, start=start, end=start + 0.5)
+        first = round(start * 16000)
+        assert part.duration == 0.5
+        np.testing.assert_allclose(part.samples, whole.samples[first : first + 8000], atol=1e-3)
+    np.testing.assert_allclose(audio.read(path, start=3.25).samples, whole.samples[52000:], atol=1e-3)
+    assert audio.read(path, end=4 + audio.OVERSHOOT / 2).duration == 4
 
 
 @pytest.mark.parametrize(("start", "end"), [(2.0, None), (SECONDS, None), (1.0, 2.5)])
