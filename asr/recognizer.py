@@ -35,7 +35,7 @@ from kernels.interface import Backend
 Source = TypeVar("Source")
 Result = TypeVar("Result")
 
-BATCH_SECONDS = 300.0  # of sound in one batch, padding included: about 120 MB of activations in 3 x 256 LSTM layers
+BATCH_SECONDS = 300.0  # of sound in one batch, padding included: about 150 MB of activations in 3 x 256 LSTM layers
 BATCH_ROWS = 64
 GROUP_FILES = 64  # so many files, or
 GROUP_SECONDS = 3600.0  # so much sound, are sorted by length and batched together
