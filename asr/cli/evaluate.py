@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asr.cli import messages
-from asr.cli.options import DeviceOption, ModelOption, ThreadsOption
+from asr.cli.options import CommandsOption, DeviceOption, ModelOption, ThreadsOption
 
 if TYPE_CHECKING:
     from asr.evaluation import Evaluation
@@ -21,6 +21,7 @@ def evaluate(
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="LAYOUT:PATH[:SPLIT], or a folder.")],
     model: ModelOption = "en",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, rates as fractions.")] = False,
+    run_commands: CommandsOption = False,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
 ) -> None:
@@ -33,7 +34,7 @@ def evaluate(
     from asr.corpora import open_corpus
     from asr.recognizer import load
 
-    utterances = open_corpus(corpus)
+    utterances = open_corpus(corpus, run_commands)
     result = evaluation.evaluate(load(model, device, threads), utterances)
     for name, error in result.failures:
         messages.say(f"{name}: {error}")

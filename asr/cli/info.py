@@ -42,7 +42,7 @@ def describe(model: Model) -> dict[str, dict[str, str]]:
 
     size = model.parameters.vector.size
     provenance = dict(model.provenance)
-    scores = provenance.pop("scores", {})
+    scores, settings = provenance.pop("scores", {}), provenance.pop("config", {})
     tables = {
         "network": _texts(to_table(model.network)) | {"weights": f"{size:,} ({size * 4 / 1e6:.2f} MB)"},
         "features": _texts(to_table(model.features)),
@@ -51,18 +51,21 @@ def describe(model: Model) -> dict[str, dict[str, str]]:
             "labels": f"{model.alphabet.size}, the blank included",
         },
         "training": _texts(provenance),
-        "scores": _texts(scores) if isinstance(scores, Mapping) else {"scores": _text(scores)},
+        "settings": {
+            key: text for key, text in _texts(settings).items() if not key.startswith(("features.", "network."))
+        },
+        "scores": _texts(scores),
     }
     return {title: rows for title, rows in tables.items() if rows}
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    """Nested tables as rows with dotted names."""
+    """Nested tables as rows with dotted names; what is empty is left out."""
     rows: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
             rows |= {f"{name}.{inner}": text for inner, text in _texts(value).items()}
-        else:
+        elif value not in (None, "", []):
             rows[name] = _text(value)
     return rows
 
@@ -70,4 +73,6 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -25,6 +25,9 @@ DeviceOption = Annotated[
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="CPU threads; without it, all cores this process may use.")
 ]
+CommandsOption = Annotated[
+    bool, typer.Option("--run-commands", help="Run the commands of a Kaldi wav.scp; only for a corpus that you trust.")
+]
 ModelOption = Annotated[str, typer.Option("--model", help="A bundled model's name, or a model file.")]
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asr.cli.options import DeviceOption, ThreadsOption, open_backend
+from asr.cli.options import CommandsOption, DeviceOption, ThreadsOption, open_backend
 from asr.errors import UsageError
 
 if TYPE_CHECKING:
     from asr.corpora import Utterance
-    from asr.training import TrainingConfig
 
 
 def train(
@@ -44,6 +43,7 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in optimizer.rate=0.2; repeatable."),
     ] = None,
     licence: Annotated[str, typer.Option("--licence", help="Of the corpora; noted in the model file.")] = "",
+    run_commands: CommandsOption = False,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
 ) -> None:
@@ -51,6 +51,7 @@ def train(
 
     Ctrl-C saves; the same command with --resume goes on, and ends as if it had never been stopped.
     """
+    from asr.corpora import split_by_speaker
     from asr.training import load_config, trainer
 
     flags = {
@@ -63,10 +64,12 @@ def train(
     }
     overrides = {key: value for key, value in flags.items() if value is not None} | parse_settings(settings or [])
     resolved = load_config(config or _default_config(out, resume), overrides)
-    train_set, dev_set = _utterances(corpus, dev, resolved)
+    train_set, held_out = _read(corpus, run_commands), _read(dev or [], run_commands)
+    if not dev and resolved.dev_every:
+        train_set, held_out = split_by_speaker(train_set, resolved.dev_every)
     backend = open_backend(device, threads)
     names = [public_name(notation) for notation in corpus]
-    trainer.train(resolved, train_set, dev_set, out, backend, resume, trained_on=names, licence=licence)
+    trainer.train(resolved, train_set, held_out, out, backend, resume, trained_on=names, licence=licence)
     print(out / trainer.MODEL)
 
 
@@ -83,7 +86,10 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
 
 def public_name(notation: str) -> str:
     """A corpus as a model file names it, without the folders above it: `an4:/data/an4:train` -> `an4:an4:train`."""
-    return ":".join(Path(part).name for part in notation.split(":"))
+    from asr.corpora import parse
+
+    layout, location, split = parse(notation)
+    return ":".join(part for part in (layout, Path(location).resolve().name, split) if part)
 
 
 def _default_config(out: Path, resume: bool) -> str:
@@ -94,16 +100,7 @@ def _default_config(out: Path, resume: bool) -> str:
     return str(saved) if resume and saved.is_file() else "default"
 
 
-def _utterances(
-    corpus: list[str], dev: list[str] | None, config: TrainingConfig
-) -> tuple[list[Utterance], list[Utterance]]:
-    """Training and development utterances; without `dev`, speakers are held out as the settings say."""
-    from asr.corpora import open_corpus, split_by_speaker
+def _read(notations: list[str], run_commands: bool) -> list[Utterance]:
+    from asr.corpora import open_corpus
 
-    utterances = [utterance for notation in corpus for utterance in open_corpus(notation)]
-    if dev:
-        return utterances, [utterance for notation in dev for utterance in open_corpus(notation)]
-    if not config.dev_every:
-        return utterances, []
-    train_set, dev_set = split_by_speaker(utterances, config.dev_every)
-    return train_set, dev_set
+    return [utterance for notation in notations for utterance in open_corpus(notation, run_commands)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import tones
 from outcome import Outcome, RunAsr
 
 from asr.alphabet import Alphabet
@@ -59,3 +60,21 @@ def noise(tmp_path: Path) -> Callable[[str], Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def tone_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus in the language of tones."""
+    folder = tmp_path_factory.mktemp("corpora") / "tones"
+    tones.make(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tone_run(tmp_path_factory: pytest.TempPathFactory, tone_corpus: Path) -> Path:
+    """The folder of a run of `asr train` that has learnt the language of tones."""
+    folder = tmp_path_factory.mktemp("runs") / "tones"
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--config", "tiny", "--corpus", f"pairs:{tone_corpus}", "--out", str(folder)])
+    assert not stop.value.code
+    return folder

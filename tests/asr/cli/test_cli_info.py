@@ -16,7 +16,7 @@ def test_info_shows_what_the_file_holds(run_asr: RunAsr, model_file: Path) -> No
     assert rows["hidden"] == "8"
     assert rows["coefficients"] == "13"
     assert rows["characters"] == "␣abc"
-    assert rows["trained_on"] == '["nothing"]'
+    assert rows["trained_on"] == "nothing"
     assert rows["dev_wer"] == "0.5"
     assert rows["weights"] == "8,213 (0.03 MB)"
 

@@ -1,0 +1,67 @@
+"""`asr evaluate`: figures for a program, a report for a person."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from outcome import RunAsr
+
+
+def test_json_has_exactly_these_figures(run_asr: RunAsr, tone_run: Path, tone_corpus: Path) -> None:
+    code, out, err = run_asr("evaluate", "--model", tone_run / "model.safetensors", f"pairs:{tone_corpus}", "--json")
+    assert (code, err) == (0, "")
+    figures = json.loads(out)
+    assert list(figures) == ["wer", "cer", "utterances", "words", "rtf"]
+    words = sum(len(path.read_text().split()) for path in tone_corpus.glob("*.txt"))
+    assert (figures["wer"], figures["cer"], figures["utterances"], figures["words"]) == (0, 0, 48, words)
+    assert 0 < figures["rtf"] < 10
+
+
+def test_rates_are_fractions_of_errors(run_asr: RunAsr, tone_run: Path, tone_corpus: Path, tmp_path: Path) -> None:
+    for path in sorted(tone_corpus.glob("*"))[:4]:
+        shutil.copy(path, tmp_path)
+    first, second = sorted(tmp_path.glob("*.txt"))
+    first.write_text("")  # every word heard is an insertion
+    words = len(second.read_text().split())
+    heard = len((tone_corpus / first.name).read_text().split())
+    _, out, _ = run_asr("evaluate", "--model", tone_run / "model.safetensors", f"pairs:{tmp_path}", "--json")
+    figures = json.loads(out)
+    assert figures["words"] == words
+    assert abs(figures["wer"] - heard / words) < 1e-6
+
+
+def test_the_report_shows_rates_and_alignments(run_asr: RunAsr, model_file: Path, tone_corpus: Path) -> None:
+    code, out, _ = run_asr("evaluate", "--model", model_file, tone_corpus)
+    assert code == 0
+    for part in (
+        "word error rate",
+        "character error rate",
+        "best: tone",
+        "median: tone",
+        "worst: tone",
+        "REF:",
+        "HYP:",
+    ):
+        assert part in out
+
+
+def test_utterances_that_cannot_be_read_are_reported(
+    run_asr: RunAsr, tone_run: Path, tone_corpus: Path, tmp_path: Path
+) -> None:
+    for path in sorted(tone_corpus.glob("*"))[:4]:
+        shutil.copy(path, tmp_path)
+    broken = min(tmp_path.glob("*.wav"))
+    broken.write_bytes(b"no sound")
+    code, out, err = run_asr("evaluate", "--model", tone_run / "model.safetensors", tmp_path, "--json")
+    assert code == 1
+    assert json.loads(out)["utterances"] == 1
+    assert str(broken) in err
+    assert "1 of 2 utterances failed" in err
+
+
+def test_a_corpus_that_is_not_there_is_one_sentence(run_asr: RunAsr, tone_run: Path, tmp_path: Path) -> None:
+    code, out, err = run_asr("evaluate", "--model", tone_run / "model.safetensors", tmp_path / "nowhere")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1

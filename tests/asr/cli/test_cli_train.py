@@ -1,0 +1,118 @@
+"""`asr train` from corpus to a model that is used, stopped and resumed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from outcome import RunAsr
+
+from asr.cli.train import parse_settings, public_name
+from asr.errors import UsageError
+from asr.model import Model
+
+
+def test_a_model_trained_here_hears_every_word(run_asr: RunAsr, tone_run: Path, tone_corpus: Path) -> None:
+    sounds = sorted(tone_corpus.glob("*.wav"))
+    code, out, _ = run_asr("transcribe", "--model", tone_run / "model.safetensors", *sounds)
+    assert code == 0
+    texts = [sound.with_suffix(".txt").read_text().strip() for sound in sounds]
+    assert out.splitlines() == [f"{sound}: {text}" for sound, text in zip(sounds, texts, strict=True)]
+
+
+def test_the_model_names_its_corpus_without_folders(tone_run: Path) -> None:
+    model = Model.load(tone_run / "model.safetensors")
+    assert model.provenance["trained_on"] == ["pairs:tones"]
+    assert str(tone_run.parent) not in str(model.provenance)
+
+
+def test_the_path_of_the_model_is_the_result(run_asr: RunAsr, tone_corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    code, printed, err = run_asr("train", "--config", "tiny", "--epochs", 1, "--corpus", tone_corpus, "--out", out)
+    assert code == 0
+    assert Path(printed.strip()).is_file()
+    assert "epoch   1/1" in err
+
+
+def test_flags_become_settings_of_the_run(run_asr: RunAsr, tone_corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shape = ("--cell", "gru", "--layers", 2, "--hidden", 5, "--alphabet", " abcdefg")
+    settings = ("--epochs", 1, "--seed", 7, "--set", "optimizer.rate=0.125", "--set", "keep=best")
+    code, _, err = run_asr("train", "--config", "tiny", "--corpus", tone_corpus, "--out", out, *shape, *settings)
+    assert code == 0, err
+    saved = tomllib.loads((out / "config.toml").read_text())
+    assert saved["network"]["cell"] == "gru"
+    assert (saved["network"]["layers"], saved["network"]["hidden"]) == (2, 5)
+    assert (saved["seed"], saved["schedule"]["epochs"]) == (7, 1)
+    assert (saved["optimizer"]["rate"], saved["keep"]) == (0.125, "best")
+    assert Model.load(out / "model.safetensors").alphabet.characters == " abcdefg"
+
+
+def test_speakers_or_another_corpus_are_development_data(run_asr: RunAsr, tone_corpus: Path, tmp_path: Path) -> None:
+    common = ("train", "--config", "tiny", "--epochs", 1, "--corpus", tone_corpus)
+    _, _, without = run_asr(*common, "--out", tmp_path / "a")
+    _, _, given = run_asr(*common, "--out", tmp_path / "b", "--dev", tone_corpus)
+    _, _, held_out = run_asr(*common, "--out", tmp_path / "c", "--set", "dev_every=6")
+    assert "WER" not in without
+    assert "WER" in given
+    assert "training on 48 utterances" in given
+    assert "WER" in held_out
+    assert "training on 40 utterances" in held_out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--set", "optimizer.rate"], "KEY=VALUE"),
+        (["--set", "optimizer.speed=1"], "optimizer.speed"),
+        (["--cell", "brain"], "brain"),
+        (["--config", "nothing"], "nothing"),
+        (["--resume"], "--resume"),
+    ],
+)
+def test_settings_that_cannot_be_are_wrong_usage(
+    run_asr: RunAsr, tone_corpus: Path, tmp_path: Path, arguments: list[str], named: str
+) -> None:
+    code, out, err = run_asr("train", "--corpus", tone_corpus, "--out", tmp_path / "run", *arguments)
+    assert (code, out) == (2, "")
+    assert named in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_in_use_is_refused(run_asr: RunAsr, tone_run: Path, tone_corpus: Path) -> None:
+    code, _, err = run_asr("train", "--config", "tiny", "--corpus", tone_corpus, "--out", tone_run)
+    assert code == 2
+    assert str(tone_run) in err
+
+
+def test_interrupted_and_resumed_equals_never_stopped(run_asr: RunAsr, tone_corpus: Path, tmp_path: Path) -> None:
+    common = ["train", "--config", "tiny", "--epochs", "30", "--corpus", str(tone_corpus), "--out"]
+    assert run_asr(*common, tmp_path / "straight").code == 0
+    stopped = str(tmp_path / "stopped")
+    process = subprocess.Popen([sys.executable, "-m", "asr", *common, stopped], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    next(line for line in process.stderr if line.startswith("epoch   2/"))
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate()[1]
+    assert process.returncode == 130
+    assert "Traceback" not in rest
+    assert not (tmp_path / "stopped" / "model.safetensors").exists()
+    assert run_asr("train", "--resume", "--corpus", tone_corpus, "--out", stopped).code == 0
+    straight, resumed = (Model.load(tmp_path / name / "model.safetensors") for name in ("straight", "stopped"))
+    np.testing.assert_array_equal(resumed.parameters.vector, straight.parameters.vector)
+
+
+def test_settings_are_split_at_the_first_equals_sign() -> None:
+    assert parse_settings(["a.b = 1", "text.alphabet==x"]) == {"a.b": "1", "text.alphabet": "=x"}
+    with pytest.raises(UsageError, match="KEY=VALUE"):
+        parse_settings(["=1"])
+
+
+def test_public_names() -> None:
+    assert public_name("an4:/home/someone/an4:train") == "an4:an4:train"
+    assert public_name("pairs:recordings/") == "pairs:recordings"
