@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kernels.jit import device_function
-from kernels.scalar import ONE, ZERO, sigmoid, tanh
+from kernels.scalar import ONE, ZERO, select, sigmoid, tanh
 
 
 @device_function
@@ -43,13 +43,13 @@ def rnn_tanh_backward(saved, h_prev, c_prev, h, dh, dc):
 @device_function
 def rnn_relu_forward(a, h_prev, c_prev):
     """h = max(0, a)"""
-    h = ZERO if a[0] < ZERO else a[0]
+    h = select(a[0] < ZERO, ZERO, a[0])
     return h, c_prev, (h,)
 
 
 @device_function
 def rnn_relu_backward(saved, h_prev, c_prev, h, dh, dc):
-    return (dh if h > ZERO else ZERO,), ZERO, ZERO
+    return (select(h > ZERO, dh, ZERO),), ZERO, ZERO
 
 
 @device_function

@@ -61,7 +61,9 @@ def source_hash() -> str:
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
     cpu = llvmlite.binding.get_host_cpu_name() + llvmlite.binding.get_host_cpu_features().flatten()
-    settings = sorted(f"{key}={value}" for key, value in os.environ.items() if key.startswith("NUMBA_"))
+    settings = sorted(
+        f"{key}={value}" for key, value in os.environ.items() if key.startswith(("NUMBA_", "ASR_VECTOR_"))
+    )
     for part in (numba.__version__, llvmlite.__version__, numpy.__version__, cpu, *settings):
         digest.update(part.encode())
     return digest.hexdigest()[:16]

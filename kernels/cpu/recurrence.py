@@ -1,256 +1,165 @@
-"""A bidirectional recurrent layer on the CPU: a matrix product and a loop over the units for each time step.
+"""A bidirectional recurrent layer on the CPU: `kernels.interface.RecurrentLayer`.
 
-Inside, a batch is *packed*: the frames that exist, time-major, without the padding. Row `offsets[t] + b` is frame
-t of utterance b; since a batch is sorted longest first, the `active[t]` utterances at time t are a prefix. So
-no product spends work on padding, and nothing of it can enter a result.
+The work is cut into tasks that never wait for each other: one for each direction and slice of the batch. With two
+threads each core has one direction and keeps its weights in its cache; with more, the batch is cut as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 
 from kernels.cells import CELLS
 from kernels.checks import check_backward, check_sequence, check_weights
+from kernels.cpu.product import aligned, padded
+from kernels.cpu.steps import (
+    add_rows,
+    backward_steps,
+    forward_steps,
+    pack_bias,
+    pack_weight,
+    unpack_gradient,
+    zero_padding,
+)
+from kernels.cpu.target import COLUMNS, PANEL, ROWS
 from kernels.cpu.team import Team
 from kernels.interface import RecurrentShape
-from kernels.jit import device_function, kernel
+
+CHUNK_ROWS = 128  # packed rows of a chunk: its pre-activations (512 KB at H = 256) stay in the second-level cache
 
 
-@device_function
-def _load1(a, row, j, H):
-    return (a[row, j],)
+class Packing:
+    """Where the frames of one slice of a batch stand without padding.
 
-
-@device_function
-def _load4(a, row, j, H):
-    return a[row, j], a[row, H + j], a[row, 2 * H + j], a[row, 3 * H + j]
-
-
-@device_function
-def _add1(x, y):
-    return (x[0] + y[0],)
-
-
-@device_function
-def _add4(x, y):
-    return x[0] + y[0], x[1] + y[1], x[2] + y[2], x[3] + y[3]
-
-
-@device_function
-def _store1(a, row, j, H, values):
-    a[row, j] = values[0]
-
-
-@device_function
-def _store4(a, row, j, H, values):
-    a[row, j] = values[0]
-    a[row, H + j] = values[1]
-    a[row, 2 * H + j] = values[2]
-    a[row, 3 * H + j] = values[3]
-
-
-_COLUMN_ACCESS = {1: (_load1, _add1, _store1), 4: (_load4, _add4, _store4)}
-
-
-@cache
-def forward_kernel(cell_name):
-    """The time loop of one direction.
-
-    a [N, P H] in: the input's part of the columns; out: what the cell saves.
-    weight [H, P H]; h, c [B, H] running states, zero at first; product [B, P H] scratch;
-    h_prev, c_prev [N or 0, H]: the states before each step, kept for the backward pass unless empty.
+    The slice has every `stride`-th utterance from `first` on. Since a batch is sorted longest first, the
+    utterances that run at time t are a prefix; row `offsets[t] + b` is frame t of the slice's utterance b.
     """
-    load, add, store = _COLUMN_ACCESS[CELLS[cell_name].columns]
-    cell = CELLS[cell_name].forward
 
-    @kernel(f"{cell_name} forward")
-    def run(a, weight, active, offsets, reverse, h, c, product, h_prev, c_prev, out, first):
-        T = active.shape[0]
-        H = h.shape[1]
-        keep = h_prev.shape[0] > 0
-        for step in range(T):
-            t = T - 1 - step if reverse else step
-            n = active[t]
-            start = offsets[t]
-            if keep:
-                h_prev[start : start + n] = h[:n]
-                c_prev[start : start + n] = c[:n]
-            np.dot(h[:n], weight, product[:n])
-            for b in range(n):
-                for j in range(H):
-                    columns = add(load(a, start + b, j, H), load(product, b, j, H))
-                    h[b, j], c[b, j], saved = cell(columns, h[b, j], c[b, j])
-                    store(a, start + b, j, H, saved)
-            for b in range(n):
-                out[t, b, first : first + H] = h[b]
-            out[t, n:, first : first + H] = np.float32(0.0)
-
-    return run
+    def __init__(self, lengths: np.ndarray, first: int, stride: int):
+        own = lengths[first::stride]
+        active = np.searchsorted(-own, -np.arange(own[0]), side="left")  # how many are longer than t
+        self.first, self.stride = first, stride
+        self.batch = len(own)
+        self.offsets = np.concatenate([[0], np.cumsum(active)]).astype(np.int64)
+        self.rows = int(self.offsets[-1])
+        starts, row = [0], 0
+        for t, end in enumerate(self.offsets[1:].tolist()):
+            if end - row > CHUNK_ROWS and t > starts[-1]:
+                starts.append(t)
+                row = int(self.offsets[t])
+        self.chunks = np.array([*starts, len(active)], np.int64)  # the first step of each chunk, and the end
+        self.chunk_rows = int(np.diff(self.offsets[self.chunks]).max())
 
 
-@cache
-def backward_kernel(cell_name):
-    """Back-propagation through the time loop of one direction.
+class _Weights:
+    """One direction's weights, packed for the way forward and the way back."""
 
-    a [N, P H] in: what the cell saved; out: the derivatives by the columns.
-    weight [P H, H]; dh, dc [B, H] running derivatives, zero at first.
-    """
-    load, _, store = _COLUMN_ACCESS[CELLS[cell_name].columns]
-    cell = CELLS[cell_name].backward
-
-    @kernel(f"{cell_name} backward")
-    def run(a, weight, active, offsets, reverse, dh, dc, product, h_prev, c_prev, out, dout, first):
-        T = active.shape[0]
-        H = dh.shape[1]
-        for step in range(T):
-            t = step if reverse else T - 1 - step
-            n = active[t]
-            start = offsets[t]
-            for b in range(n):
-                row = start + b
-                for j in range(H):
-                    dh_total = dh[b, j] + dout[t, b, first + j]
-                    saved = load(a, row, j, H)
-                    da, dh[b, j], dc[b, j] = cell(
-                        saved, h_prev[row, j], c_prev[row, j], out[t, b, first + j], dh_total, dc[b, j]
-                    )
-                    store(a, row, j, H, da)
-            np.dot(a[start : start + n], weight, product[:n])
-            for b in range(n):
-                for j in range(H):
-                    dh[b, j] += product[b, j]
-
-    return run
-
-
-class _Direction:
-    """Weights and workspace of one direction."""
-
-    def __init__(self, shape: RecurrentShape, index: int):
+    def __init__(self, shape: RecurrentShape):
         cell = CELLS[shape.cell]
-        self.shape = shape
-        self.cell = cell
-        self.reverse = index == 1
-        self.first = index * shape.hidden  # where this direction's outputs begin
-        width = cell.columns * shape.hidden
-        self.weight_x = np.zeros((shape.inputs, width), np.float32)  # [D, P H]
-        self.weight_h = np.zeros((shape.hidden, width), np.float32)  # [H, P H]
-        self.bias = np.zeros(width, np.float32)
-        self.weight_x_back = np.zeros((width, shape.inputs), np.float32)
-        self.weight_h_back = np.zeros((width, shape.hidden), np.float32)
-        self.rows = self.batch = 0
+        self.gates_x = np.array([-1 if gate is None else gate for gate in cell.from_input])
+        self.gates_h = np.array([-1 if gate is None else gate for gate in cell.from_state])
+        self.units_per_panel = PANEL // cell.columns
+        self.panels = padded(shape.hidden, self.units_per_panel) // self.units_per_panel
+        width = self.panels * PANEL
+        self.x, self.x_back = aligned(shape.inputs * width), aligned(padded(shape.inputs, COLUMNS) * width)
+        self.stride = padded(shape.hidden, max(COLUMNS, self.units_per_panel))  # of a row of states
+        self.h, self.h_back = aligned(shape.hidden * width), aligned(self.stride * width)
+        self.bias = aligned(width)
 
-    def pack(self, weight_ih, weight_hh, bias_ih, bias_hh) -> None:
-        """Gates become columns: a gate that feeds no column leaves zeros."""
-        H = self.shape.hidden
+    def pack(self, weights: Mapping[str, np.ndarray]) -> None:
+        pack_weight(weights["weight_ih"], self.gates_x, self.units_per_panel, self.x, self.x_back)
+        pack_weight(weights["weight_hh"], self.gates_h, self.units_per_panel, self.h, self.h_back)
         self.bias[:] = 0
-        for source, bias, forward, back, gates in (
-            (weight_ih, bias_ih, self.weight_x, self.weight_x_back, self.cell.from_input),
-            (weight_hh, bias_hh, self.weight_h, self.weight_h_back, self.cell.from_state),
-        ):
-            for column, gate in enumerate(gates):
-                if gate is not None:
-                    to = slice(column * H, (column + 1) * H)
-                    rows = slice(gate * H, (gate + 1) * H)
-                    back[to] = source[rows]
-                    forward[:, to] = source[rows].T
-                    self.bias[to] += bias[rows]
+        for gates, bias in ((self.gates_x, weights["bias_ih"]), (self.gates_h, weights["bias_hh"])):
+            pack_bias(bias, gates, self.units_per_panel, self.bias)
 
-    def reserve(self, rows: int, batch: int) -> None:
-        """Grow the workspace to `rows` packed frames and `batch` utterances."""
-        H = self.shape.hidden
-        width = self.cell.columns * H
-        if rows > self.rows:
-            self.rows = rows
-            self.a = np.empty((rows, width), np.float32)
-            self.h_prev = np.empty((rows, H), np.float32)
-            self.c_prev = np.empty((rows, H), np.float32)
-            self.dx = np.empty((rows, self.shape.inputs), np.float32)
-        if batch > self.batch:
-            self.batch = batch
-            self.h = np.empty((batch, H), np.float32)
-            self.c = np.empty((batch, H), np.float32)
-            self.product = np.empty((batch, width), np.float32)
-            self.product_back = np.empty((batch, H), np.float32)
 
-    def forward(self, x, active, offsets, out, keep: bool) -> None:
-        rows, batch = x.shape[0], int(active[0])
-        self.reserve(rows, batch)
-        a = self.a[:rows]
-        np.matmul(x, self.weight_x, out=a)
-        a += self.bias
-        h, c = self.h[:batch], self.c[:batch]
-        h[:] = 0
-        c[:] = 0
-        kept = rows if keep else 0
-        forward_kernel(self.shape.cell)(
-            a,
-            self.weight_h,
-            active,
-            offsets,
-            self.reverse,
-            h,
-            c,
-            self.product,
-            self.h_prev[:kept],
-            self.c_prev[:kept],
-            out,
-            self.first,
-        )
+class _Task:
+    """One direction over one slice: its workspace, which grows to the largest batch seen."""
 
-    def backward(self, x, active, offsets, out, dout, gradients, want_dx: bool) -> None:
-        rows, batch = x.shape[0], int(active[0])
-        a = self.a[:rows]
-        dh, dc = self.h[:batch], self.c[:batch]
-        dh[:] = 0
-        dc[:] = 0
-        h_prev = self.h_prev[:rows]
-        backward_kernel(self.shape.cell)(
-            a,
-            self.weight_h_back,
-            active,
-            offsets,
-            self.reverse,
-            dh,
-            dc,
-            self.product_back,
-            h_prev,
-            self.c_prev[:rows],
-            out,
-            dout,
-            self.first,
-        )
-        bias = a.sum(axis=0)
-        for kind, source, gates in (("ih", x, self.cell.from_input), ("hh", h_prev, self.cell.from_state)):
-            self._to_gates(np.matmul(a.T, source), gradients[f"weight_{kind}"], gates)
-            self._to_gates(bias, gradients[f"bias_{kind}"], gates)
-        if want_dx:
-            np.matmul(a, self.weight_x_back, out=self.dx[:rows])
+    def __init__(self, shape: RecurrentShape, weights: _Weights, index: int):
+        self.shape, self.weights = shape, weights
+        self.reverse = index == 1
+        self.column = index * shape.hidden  # where this direction's outputs begin
+        self._arrays: dict[str, np.ndarray] = {}
 
-    def _to_gates(self, columns, gradient, gates) -> None:
-        """The inverse of `pack`: each gate feeds one column."""
-        H = self.shape.hidden
-        for column, gate in enumerate(gates):
-            if gate is not None:
-                gradient[gate * H : (gate + 1) * H] = columns[column * H : (column + 1) * H]
+    def _array(self, name: str, size: int) -> np.ndarray:
+        if name not in self._arrays or self._arrays[name].size < size:
+            self._arrays[name] = aligned(size)
+        return self._arrays[name][:size]
+
+    def forward(self, packing: Packing, x: np.ndarray, out: np.ndarray, keep: bool) -> None:
+        w = self.weights
+        rows = packing.rows if keep else 2 * packing.batch
+        hs, cs = (self._array(name, (rows + 1) * w.stride) for name in ("hs", "cs"))
+        hs[-w.stride :] = 0
+        cs[-w.stride :] = 0
+        G = self._array("G", (packing.rows if keep else packing.chunk_rows) * w.panels * PANEL)
+        xs = self._array("xs", packing.chunk_rows * self.shape.inputs)
+        forward_steps(self.shape.cell)(
+            x, packing.offsets, packing.chunks, packing.first, packing.stride, self.reverse, keep,
+            w.x, w.h, w.bias, w.stride, xs, G, hs, cs, out, self.column, self.shape.hidden,
+        )  # fmt: skip
+
+    def backward(
+        self,
+        packing: Packing,
+        x: np.ndarray,
+        out_gradient: np.ndarray,
+        x_gradient: np.ndarray,
+        want_x: bool,
+        add_x: bool,
+    ) -> None:
+        """Leaves the weights' gradient in `dw`."""
+        w, D, H = self.weights, self.shape.inputs, self.shape.hidden
+        states = (packing.rows + 1) * w.stride
+        depth = padded(D + 1, ROWS) + padded(H, ROWS)
+        self.dw = self._array("dw", w.panels * depth * PANEL)
+        dy, dh, dc = (self._array(name, packing.batch * w.stride) for name in ("dy", "dh", "dc"))
+        backward_steps(self.shape.cell)(
+            x, packing.offsets, packing.chunks, packing.first, packing.stride, self.reverse,
+            w.x_back, w.h_back, w.stride,
+            self._array("G", packing.rows * w.panels * PANEL),
+            self._array("E", packing.chunk_rows * w.panels * PANEL),
+            self._array("hs", states), self._array("cs", states), out_gradient, self.column, H, dy, dh, dc,
+            self._array("at", packing.chunk_rows * depth), self.dw,
+            self._array("dxs", packing.chunk_rows * padded(D, COLUMNS)), x_gradient, want_x, add_x,
+        )  # fmt: skip
+
+    def unpack(self, gradients: Mapping[str, np.ndarray]) -> None:
+        """`dw` in the weights' own shapes."""
+        w, D = self.weights, self.shape.inputs
+        first_h = padded(D + 1, ROWS)
+        depth = first_h + padded(self.shape.hidden, ROWS)
+        for gates, kind, row, bias_row in ((w.gates_x, "ih", 0, D), (w.gates_h, "hh", first_h, D)):
+            unpack_gradient(self.dw, gates, w.units_per_panel, row, depth, gradients[f"weight_{kind}"])
+            bias = gradients[f"bias_{kind}"].reshape(-1, 1)
+            unpack_gradient(self.dw, gates, w.units_per_panel, bias_row, depth, bias)
 
 
 class CpuRecurrentLayer:
-    """`kernels.interface.RecurrentLayer` on the CPU; the directions run in parallel."""
+    """`kernels.interface.RecurrentLayer` on tiles."""
 
     def __init__(self, shape: RecurrentShape, team: Team):
         self.shape = shape
         self._team = team
-        self._directions = {name: _Direction(shape, i) for i, name in enumerate(shape.directions)}
-        self._x = np.empty((0, shape.inputs), np.float32)
+        self._weights = [_Weights(shape) for _ in shape.directions]
+        self._slices = max(1, -(-team.threads // len(shape.directions)))
+        self._tasks = [
+            [_Task(shape, weights, index) for index, weights in enumerate(self._weights)] for _ in range(self._slices)
+        ]
+        self._other_dx = np.empty(0, np.float32)
 
     def pack(self, weights: Mapping[str, np.ndarray]) -> None:
         check_weights(self.shape, weights)
-        for name, direction in self._directions.items():
-            direction.pack(*(weights[f"{name}.{part}"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")))
+        self._team.run(
+            [
+                partial(packed.pack, _under(weights, direction))
+                for packed, direction in zip(self._weights, self.shape.directions, strict=True)
+            ]
+        )
 
     def infer(self, x: np.ndarray, lengths: np.ndarray, out: np.ndarray) -> None:
         self._forward(x, lengths, out, keep=False)
@@ -258,20 +167,19 @@ class CpuRecurrentLayer:
     def forward(self, x: np.ndarray, lengths: np.ndarray, out: np.ndarray) -> None:
         self._forward(x, lengths, out, keep=True)
 
+    def _packings(self, lengths: np.ndarray) -> list[Packing]:
+        slices = min(self._slices, len(lengths))
+        return [Packing(lengths, first, slices) for first in range(slices)]
+
     def _forward(self, x: np.ndarray, lengths: np.ndarray, out: np.ndarray, keep: bool) -> None:
         check_sequence(self.shape, x, lengths, out)
-        active, offsets = packing(lengths, x.shape[0])
-        packed = self._pack_frames(x, active, offsets)
-        self._team.run(
-            [partial(each.forward, packed, active, offsets, out, keep) for each in self._directions.values()]
-        )
-
-    def _pack_frames(self, x, active, offsets):
-        rows = int(offsets[-1])
-        if rows > self._x.shape[0]:
-            self._x = np.empty((rows, self.shape.inputs), np.float32)
-        _gather(x, active, offsets, self._x)
-        return self._x[:rows]
+        jobs = [
+            partial(task.forward, packing, x, out, keep)
+            for packing, tasks in zip(self._packings(lengths), self._tasks, strict=False)
+            for task in tasks
+        ]
+        self._team.run(jobs)
+        zero_padding(out, lengths)
 
     def backward(
         self,
@@ -283,44 +191,37 @@ class CpuRecurrentLayer:
         x_gradient: np.ndarray | None,
     ) -> None:
         check_backward(self.shape, x, lengths, out, out_gradient, gradients, x_gradient)
-        active, offsets = packing(lengths, x.shape[0])
-        packed = self._x[: int(offsets[-1])]
-        want_dx = x_gradient is not None
+        packings = self._packings(lengths)
+        want = x_gradient is not None
+        dx = x_gradient if want else np.empty((0, 0, 0), np.float32)
+        # In parallel the directions may not add to one array: the second has its own, summed at the end
+        parallel = want and self._team.threads > 1 and len(self.shape.directions) > 1
+        if parallel and self._other_dx.size < dx.size:
+            self._other_dx = np.empty(dx.size, np.float32)
+        second = self._other_dx[: dx.size].reshape(dx.shape) if parallel else dx
+        jobs = [
+            partial(
+                task.backward, packing, x, out_gradient, second if index else dx, want, bool(index) and not parallel
+            )
+            for packing, tasks in zip(packings, self._tasks, strict=False)
+            for index, task in enumerate(tasks)
+        ]
+        self._team.run(jobs)
+        for tasks in zip(*self._tasks[: len(packings)], strict=True):  # the slices of one direction
+            for other in tasks[1:]:
+                tasks[0].dw += other.dw
         self._team.run(
             [
-                partial(each.backward, packed, active, offsets, out, out_gradient, _under(gradients, name), want_dx)
-                for name, each in self._directions.items()
+                partial(task.unpack, _under(gradients, direction))
+                for task, direction in zip(self._tasks[0], self.shape.directions, strict=True)
             ]
         )
-        if x_gradient is not None:
-            parts = [each.dx for each in self._directions.values()]
-            _scatter_sum(parts[0], parts[-1], len(parts) == 2, active, offsets, x_gradient)
+        if parallel:
+            add_rows(dx, second, lengths)
+        if want:
+            zero_padding(dx, lengths)
 
 
-def packing(lengths: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """How many utterances are active at each time step, int64 [T], and where its packed rows begin, int64 [T + 1]."""
-    active = np.searchsorted(-lengths, -np.arange(steps), side="left").astype(np.int64)
-    return active, np.concatenate([[0], np.cumsum(active)])
-
-
-def _under(gradients: Mapping[str, np.ndarray], direction: str) -> dict[str, np.ndarray]:
+def _under(arrays: Mapping[str, np.ndarray], direction: str) -> dict[str, np.ndarray]:
     prefix = direction + "."
-    return {name.removeprefix(prefix): view for name, view in gradients.items() if name.startswith(prefix)}
-
-
-@kernel("gather frames")
-def _gather(x, active, offsets, packed):
-    for t in range(x.shape[0]):
-        for b in range(active[t]):
-            packed[offsets[t] + b] = x[t, b]
-
-
-@kernel("scatter gradients")
-def _scatter_sum(first, second, both, active, offsets, dx):
-    for t in range(dx.shape[0]):
-        n = active[t]
-        for b in range(n):
-            row = offsets[t] + b
-            for d in range(dx.shape[2]):
-                dx[t, b, d] = first[row, d] + second[row, d] if both else first[row, d]
-        dx[t, n:] = np.float32(0.0)
+    return {name.removeprefix(prefix): view for name, view in arrays.items() if name.startswith(prefix)}
