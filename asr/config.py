@@ -118,9 +118,12 @@ def _name(value: Any) -> str:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where}: {text!r} is no TOML value; write a number, true, false or a [list]") from error
+        table = tomllib.loads(f"value = {text}")
+        if len(table) == 1:
+            return table["value"]
+    except tomllib.TOMLDecodeError:
+        pass
+    raise UsageError(f"{where}: {text!r} is no TOML value; write a number, true, false or a [list]")
 
 
 def _is_text(kind: Any) -> bool:

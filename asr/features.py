@@ -101,16 +101,18 @@ def _cepstra(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
     """MFCC `[coefficients, T]`: DCT-II of the log power of mel bands, floored 80 dB below the loudest."""
     import librosa
 
-    emphasised = samples.astype(np.float32, copy=True)
-    emphasised[1:] -= np.float32(config.preemphasis) * samples[:-1]
+    size = 1 << (config.window_samples - 1).bit_length()
+    emphasised = np.pad(np.asarray(samples, np.float32), size // 2)  # frame 0 is centred at the first sample
+    inside = emphasised[size // 2 : size // 2 + len(samples)]
+    inside[1:] -= np.float32(config.preemphasis) * samples[:-1]
     power = librosa.feature.melspectrogram(
         y=emphasised,
         sr=config.rate,
-        n_fft=1 << (config.window_samples - 1).bit_length(),
+        n_fft=size,
         win_length=config.window_samples,
         hop_length=config.hop_samples,
         window=config.window_shape,
-        center=True,
+        center=False,
         n_mels=config.filters,
         fmin=config.low,
         fmax=config.high,

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import platformdirs
+from threadpoolctl import threadpool_limits
 
 from asr.config import to_table
 from asr.corpora.utterance import Utterance
@@ -58,6 +60,7 @@ class FeatureCache:
         self.progress = progress
         self.folder = folder or default_folder()
         self._memory: dict[Path, np.ndarray] = {}
+        self._lock = threading.Lock()
         self._settings = [FORMAT, to_table(config), snr_spread, version("librosa"), version("soxr")]
 
     def fill(self, wanted: Sequence[tuple[Utterance, Iterable[Copy]]], threads: int) -> list[Lengths | AsrError]:
@@ -66,9 +69,10 @@ class FeatureCache:
         pool = ThreadPoolExecutor(threads)  # librosa and soxr work without the interpreter lock
         results: list[Lengths | AsrError] = []
         try:
-            for result in pool.map(lambda item: self._fill_one(*item), wanted):
-                results.append(result)
-                self.progress.advance(1)
+            with threadpool_limits(1):  # a BLAS with threads of its own would fight with ours
+                for result in pool.map(lambda item: self._fill_one(*item), wanted):
+                    results.append(result)
+                    self.progress.advance(1)
         finally:
             pool.shutdown(cancel_futures=True)
             self.progress.end()
@@ -149,9 +153,14 @@ class FeatureCache:
         try:
             write_atomically(path, header + data, durable=False)
         except OSError as error:
-            if not self._memory:
-                self.progress.message(
-                    f"the feature cache cannot be written ({error.strerror}: {self.folder}), so features stay "
-                    "in memory; set ASR_CACHE to a folder with room to keep them"
-                )
+            self._keep(path, frames, error)
+
+    def _keep(self, path: Path, frames: np.ndarray, error: OSError) -> None:
+        with self._lock:
+            first = not self._memory
             self._memory[path] = frames
+        if first:
+            self.progress.message(
+                f"the feature cache cannot be written ({error.strerror}: {self.folder}), so features stay in memory; "
+                "set ASR_CACHE to a folder with room to keep them"
+            )

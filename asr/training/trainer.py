@@ -139,7 +139,9 @@ class Run:
         return model
 
     def load(self) -> None:
-        """Go back to the checkpoint in the run folder."""
+        """Go back to the checkpoint in the run folder; where the run was stopped before its first, begin."""
+        if not (self.folder / CHECKPOINT).exists():
+            return
         state, weights, velocity = checkpoint.load(self.folder / CHECKPOINT)
         if state.data != self.state.data or weights.shape != self.network.parameters.vector.shape:
             raise UsageError(
@@ -158,7 +160,7 @@ class Run:
         for batch in ahead(lambda item: self._batch(epoch, *item), numbered):
             self._update(batch)
             state.seconds = time.monotonic() - begun
-            self.progress.advance(1, f"epoch {epoch + 1}", self._note())
+            self.progress.advance(1, f"epoch {epoch + 1}/{self.config.schedule.epochs}", self._note())
             if interruption.requested is not None:
                 self._save_checkpoint()
                 self.progress.message(f"stopped; resume goes on from {self.folder}")
@@ -198,6 +200,11 @@ class Run:
 
     def _end_epoch(self) -> None:
         """Development score, metrics, models, checkpoint."""
+        if not np.isfinite(self.network.backend.norm(self.network.parameters.vector)):
+            raise TrainingError(
+                f"{self.folder}: training diverged in epoch {self.state.epoch + 1}: the weights are no longer finite; "
+                f"start another run with a smaller optimizer.rate (it was {self.config.optimizer.rate:g})"
+            )
         begun = time.monotonic()
         score = score_development(self.network, self.dev, self.alphabet, self.config.batches.size)
         record = self._record(score, time.monotonic() - begun)

@@ -1,0 +1,148 @@
+"""Frames: their number, their meaning, and sounds that have none."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr.audio import Audio
+from asr.config import from_table, to_table
+from asr.errors import AudioError, UsageError
+from asr.features import FeatureConfig, extract
+
+CONFIG = FeatureConfig()
+PLAIN = FeatureConfig(normalise="none", deltas=0, preemphasis=0.0)
+
+
+def noise(samples: int, seed: int = 0) -> Audio:
+    return Audio(np.random.default_rng(seed).standard_normal(samples).astype(np.float32) * 0.1, 16000)
+
+
+def naive_cepstra(audio: Audio, config: FeatureConfig) -> np.ndarray:
+    """Frame by frame in float64, from the definitions; only the mel filters are librosa's."""
+    import librosa
+    from scipy.signal import get_window
+
+    window, hop = config.window_samples, config.hop_samples
+    size = 1 << (window - 1).bit_length()
+    taper = np.pad(get_window(config.window_shape, window), (size - window) // 2)
+    padded = np.pad(audio.samples.astype(np.float64), size // 2)
+    frames = [padded[t * hop : t * hop + size] * taper for t in range(1 + len(audio.samples) // hop)]
+    filters = librosa.filters.mel(
+        sr=config.rate, n_fft=size, n_mels=config.filters, fmin=config.low, fmax=config.high, dtype=np.float64
+    )
+    decibels = 10 * np.log10(np.maximum(filters @ (np.abs(np.fft.rfft(frames)) ** 2).T, 1e-10))
+    decibels = np.maximum(decibels, decibels.max() - 80)
+    n, k = np.arange(config.filters), np.arange(config.coefficients)[:, None]
+    basis = np.cos(np.pi * k * (n + 0.5) / config.filters) * np.sqrt(2 / config.filters)
+    basis[0] /= np.sqrt(2)
+    cepstra: np.ndarray = (basis @ decibels).T
+    return cepstra
+
+
+def test_cepstra_are_those_of_the_definition() -> None:
+    audio = noise(5000)
+    np.testing.assert_allclose(extract(audio, PLAIN), naive_cepstra(audio, PLAIN), rtol=1e-4, atol=1e-3)
+
+
+def test_preemphasis_is_a_difference() -> None:
+    audio = noise(4000)
+    emphasised = audio.samples.copy()
+    emphasised[1:] -= np.float32(0.97) * audio.samples[:-1]
+    expected = extract(Audio(emphasised, 16000), PLAIN)
+    np.testing.assert_array_equal(extract(audio, dataclasses.replace(PLAIN, preemphasis=0.97)), expected)
+
+
+def test_deltas_are_slopes_and_bends_over_nine_frames() -> None:
+    frames = extract(noise(16000), FeatureConfig(normalise="none", coefficients=5))
+    offsets = np.arange(-4, 5)
+    for t in (10, 50):
+        bend, slope, _ = np.polyfit(offsets, frames[t - 4 : t + 5, :5], 2)
+        np.testing.assert_allclose(frames[t, 5:10], slope, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(frames[t, 10:], 2 * bend, rtol=1e-3, atol=1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(samples=st.integers(400, 6000), hop=st.sampled_from([0.008, 0.009125, 0.010, 0.011]), deltas=st.integers(0, 2))
+def test_shape_and_normalisation(samples: int, hop: float, deltas: int) -> None:
+    config = FeatureConfig(hop=hop, deltas=deltas)
+    frames = extract(noise(samples), config)
+    assert frames.dtype == np.float32
+    assert frames.flags.c_contiguous
+    assert frames.shape == (1 + samples // config.hop_samples, config.dimension)
+    np.testing.assert_allclose(frames.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(frames.std(axis=0), 1, atol=1e-3)
+
+
+def test_loudness_does_not_matter() -> None:
+    audio = noise(8000)
+    np.testing.assert_allclose(
+        extract(Audio(audio.samples * 0.25, 16000), CONFIG), extract(audio, CONFIG), rtol=1e-2, atol=2e-3
+    )
+
+
+@pytest.mark.parametrize("level", [0.0, 0.25])
+def test_silence_gives_zeros(level: float) -> None:
+    frames = extract(Audio(np.full(16000, level, np.float32), 16000), FeatureConfig(preemphasis=0.0))
+    assert np.isfinite(frames).all()
+    if level == 0:
+        assert not frames.any()
+
+
+def test_sound_then_silence_is_finite() -> None:
+    samples = np.concatenate([noise(4000).samples, np.zeros(12000, np.float32)])
+    assert np.isfinite(extract(Audio(samples, 16000), CONFIG)).all()
+
+
+def test_less_than_a_window_is_too_short() -> None:
+    extract(noise(400), CONFIG)
+    with pytest.raises(AudioError, match=r"less than one window \(25 ms\)"):
+        extract(noise(399), CONFIG)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_finite(value: float) -> None:
+    audio = noise(4000)
+    audio.samples[1000] = value
+    with pytest.raises(AudioError, match="not finite"):
+        extract(audio, CONFIG)
+
+
+def test_another_rate() -> None:
+    with pytest.raises(UsageError, match="for 16000 Hz, not 8000 Hz"):
+        extract(Audio(np.zeros(8000, np.float32), 8000), CONFIG)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rate": 500},
+        {"window": 0.0005},
+        {"hop": 0.0},
+        {"hop": 0.03},
+        {"coefficients": 0},
+        {"coefficients": 41},
+        {"filters": 0},
+        {"deltas": 3},
+        {"delta_width": 4},
+        {"delta_width": 1},
+        {"low": 8000.0},
+        {"high": 8001.0},
+        {"preemphasis": 1.0},
+        {"window_shape": "triangle"},
+        {"normalise": "speaker"},
+    ],
+)
+def test_wrong_settings_are_named(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError) as caught:
+        from_table(FeatureConfig, wrong, "here")
+    assert next(iter(wrong)) in str(caught.value)
+
+
+def test_settings_there_and_back() -> None:
+    config = FeatureConfig(coefficients=20, window_shape="hann")
+    assert from_table(FeatureConfig, to_table(config), "here") == config
