@@ -8,7 +8,7 @@ Alphabet            the characters a model knows; label 0 is the blank of CTC
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -91,10 +91,6 @@ class Alphabet:
     def outside(self, text: str) -> set[str]:
         """The characters of a text that the alphabet lacks."""
         return set(text).difference(self._labels)
-
-    def misfits(self, texts: Mapping[str, str]) -> dict[str, set[str]]:
-        """Of texts by utterance id, those with characters outside the alphabet: id -> these characters."""
-        return {name: outside for name, text in texts.items() if (outside := self.outside(text))}
 
     @cached_property
     def _labels(self) -> dict[str, int]:

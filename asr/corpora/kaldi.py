@@ -76,7 +76,8 @@ def _recordings(folder: Path, gathering: Gathering, run_commands: bool) -> dict[
         else:
             raise CorpusError(
                 f"{place}: the audio of {name} is a command ({entry}), and commands are not run unless asked for; "
-                "convert the audio to files, or where you trust the corpus open it with run_commands=True"
+                "convert the audio to files, or, where you trust the corpus, open it with run_commands=True"
+                " (--run-commands)"
             )
     return recordings
 

@@ -93,10 +93,6 @@ class Files:
     def __init__(self) -> None:
         self._listings: dict[str, frozenset[str]] = {}
 
-    def __contains__(self, path: str) -> bool:
-        folder, name = os.path.split(path)
-        return name in self._listing(folder) or os.path.isfile(path)  # noqa: PTH113  some disks ignore case
-
     def with_suffix(self, stem: str, suffixes: Sequence[str] = AUDIO_SUFFIXES) -> str | None:
         """The first of the paths `stem` + suffix that exists."""
         folder, name = os.path.split(stem)
@@ -105,8 +101,13 @@ class Files:
 
     def first(self, name: str, folders: Iterable[str]) -> str | None:
         """The first of the paths folder/name that exists; an absolute name stands for itself."""
-        paths = (os.path.join(folder, name) for folder in folders)  # noqa: PTH118  a Path for each try is slow
-        return next((path for path in paths if path in self), None)
+        paths = [os.path.join(folder, name) for folder in folders]  # noqa: PTH118  a Path for each try is slow
+        listed = next((path for path in paths if self._lists(path)), None)
+        return listed or next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113  some ignore case
+
+    def _lists(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        return name in self._listing(folder)
 
     def _listing(self, folder: str) -> frozenset[str]:
         if folder not in self._listings:

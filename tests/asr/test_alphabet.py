@@ -103,11 +103,6 @@ def test_characters_outside_are_named() -> None:
     assert ENGLISH.outside("café 日") == {"é", "日"}
 
 
-def test_misfits_are_reported_by_utterance() -> None:
-    texts = {"one": "fine", "two": "naïve", "three": "a-b_c"}
-    assert ENGLISH.misfits(texts) == {"two": {"ï"}, "three": {"-", "_"}}
-
-
 @pytest.mark.parametrize("labels", [[-1], [29], [0, 1, 100]])
 def test_labels_of_nothing_are_refused(labels: list[int]) -> None:
     with pytest.raises(UsageError, match=r"0\.\.28"):

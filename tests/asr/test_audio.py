@@ -144,6 +144,16 @@ def test_headerless_files_in_either_byte_order(tmp_path: Path, order: str) -> No
     np.testing.assert_allclose(audio.read(path).samples, samples, atol=1e-4)
 
 
+@pytest.mark.parametrize("data", [b"\1", b"\1\0\2"])
+def test_headerless_files_of_odd_length(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.raw"
+    path.write_bytes(data)
+    if len(data) < 2:
+        refused(path, "no samples")
+    else:
+        assert len(audio.read(path).samples) == 1
+
+
 def test_silence_is_no_error(tmp_path: Path) -> None:
     assert not audio.read(write(tmp_path / "a.wav", np.zeros(16000, np.float32))).samples.any()
 
