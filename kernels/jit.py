@@ -23,6 +23,7 @@ import numpy
 import platformdirs
 from numba.core import event
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.extending import intrinsic as _intrinsic
 from numba.extending import register_jitable
 
 log = logging.getLogger("kernels")
@@ -35,6 +36,7 @@ FASTMATH = {"nsz", "arcp", "contract", "afn"}
 KERNELS: dict[str, Any] = {}  # name -> dispatcher, of every kernel made so far
 
 device_function = register_jitable
+intrinsic: Any = _intrinsic  # typed as what it makes: a function of the arguments after the typing context
 
 
 def kernel(name: str) -> Callable[[Callable[..., Any]], Any]:

@@ -193,7 +193,7 @@ class CpuRecurrentLayer:
         check_backward(self.shape, x, lengths, out, out_gradient, gradients, x_gradient)
         packings = self._packings(lengths)
         want = x_gradient is not None
-        dx = x_gradient if want else np.empty((0, 0, 0), np.float32)
+        dx = np.empty((0, 0, 0), np.float32) if x_gradient is None else x_gradient
         # In parallel the directions may not add to one array: the second has its own, summed at the end
         parallel = want and self._team.threads > 1 and len(self.shape.directions) > 1
         if parallel and self._other_dx.size < dx.size:

@@ -23,7 +23,7 @@ from kernels.cells import CELLS
 from kernels.cpu.product import DEPTH, block_product, product
 from kernels.cpu.target import COLUMNS, LANES, PANEL, ROWS
 from kernels.cpu.tile import tile
-from kernels.cpu.vector import load, spread, store
+from kernels.cpu.vector import load, store
 from kernels.jit import device_function, kernel
 
 _gradient_tile = tile(ROWS, ldb=PANEL, packed_a=True)
@@ -312,7 +312,6 @@ def pack_weight(weight, gates, units_per_panel, forward, back):
 def unpack_gradient(dw, gates, units_per_panel, first_row, depth, gradient):
     """gradient [G H, D] from dw [panel][depth rows][PANEL], of whose rows those from first_row on are its inputs."""
     H = gradient.shape[0] // (gates.max() + 1)
-    panels = dw.shape[0] // (depth * PANEL)
     for p in range(gates.shape[0]):
         if gates[p] < 0:
             continue

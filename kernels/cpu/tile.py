@@ -25,10 +25,10 @@ from __future__ import annotations
 from functools import cache
 
 from numba import types
-from numba.extending import intrinsic
 
 from kernels.cpu.target import COLUMNS, LANES
 from kernels.cpu.vector import I64, Vector, call_intrinsic, constant, data_pointer, llvm_vector, splat
+from kernels.jit import intrinsic
 
 _VECTOR = Vector(types.float32, LANES)
 _VECTORS = COLUMNS // LANES
@@ -51,7 +51,7 @@ def tile(rows, ldb=COLUMNS, packed_a=False):
         sig = types.void(A, *integers, B, types.int64, D, *[types.int64] * 6, types.boolean)
 
         def codegen(context, builder, sig, args):
-            names = "A a lda B b D d ldd K blocks a_block b_block add".split()
+            names = ["A", "a", "lda", "B", "b", "D", "d", "ldd", "K", "blocks", "a_block", "b_block", "add"]
             v = dict(zip(names, args, strict=True))
             for name in "ABD":
                 v[name] = data_pointer(context, builder, sig.args[names.index(name)], v[name])

@@ -18,13 +18,15 @@ import operator
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.datamodel import PrimitiveModel, register_default
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.core.datamodel.models import PrimitiveModel
+from numba.core.datamodel.registry import register_default
 from numba.core.imputils import lower_builtin, lower_cast
-from numba.core.typeconv import Conversion
-from numba.extending import intrinsic, overload
+from numba.core.typeconv.castgraph import Conversion
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import overload
 
 from kernels import scalar
+from kernels.jit import intrinsic
 
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
@@ -201,15 +203,12 @@ def _reciprocal(typingctx, x):
 
 def emit_reciprocal(builder, x, vector):
     """1 / x: the processor's estimate and one Newton step (relative error 1.5e-7), or a division where it has none."""
-    y = None
-    if vector.dtype == types.float32 and "x86_64" in builder.module.triple:
-        if vector.lanes == 16:
-            undefined = ir.Constant(x.type, ir.Undefined)
-            y = call_intrinsic(builder, "llvm.x86.avx512.rcp14.ps.512", x.type, [x, undefined, ir.IntType(16)(-1)])
-        # rcpps (8 lanes) gives 12 bits: one step leaves 3e-7, and a division costs little more than two
     one = constant(vector, 1.0)
-    if y is None:
-        return builder.fdiv(one, x)
+    if vector != Vector(types.float32, 16) or "x86_64" not in builder.module.triple:
+        return builder.fdiv(one, x)  # AVX's rcpps gives 12 bits: one Newton step leaves 3e-7, two cost a division
+    everywhere = ir.IntType(16)(-1)
+    arguments = [x, ir.Constant(x.type, ir.Undefined), everywhere]
+    y = call_intrinsic(builder, "llvm.x86.avx512.rcp14.ps.512", x.type, arguments)
     error = builder.fsub(one, builder.fmul(x, y))
     return builder.fadd(y, builder.fmul(y, error))
 
