@@ -257,3 +257,15 @@ def test_a_bad_frame_shows_and_spares_the_other_utterances(backend: Backend, cel
     assert np.isnan(found[3:, 1, : case.shape.hidden]).all()
     others = [0, 2, 3]
     np.testing.assert_array_equal(found[:, others], expected[:, others])
+
+
+def test_the_reference_says_what_must_come_before(reference: Backend) -> None:
+    case = make_case("gru", True, "one frame")
+    layer = reference.recurrent(case.shape)
+    out = fresh(reference, case.out_gradient.shape)
+    with pytest.raises(RuntimeError, match="call pack first"):
+        layer.infer(case.x, case.lengths, out)
+    layer.pack(case.weights)
+    gradients = {name: fresh(reference, size) for name, size in case.shape.parameter_shapes().items()}
+    with pytest.raises(RuntimeError, match="needs a forward before it"):
+        layer.backward(case.x, case.lengths, out, out, gradients, None)
