@@ -11,6 +11,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+import kernels
+
 if TYPE_CHECKING:
     from asr.corpora import open_corpus, split_by_speaker
     from asr.errors import AsrError
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
     from asr.transcript import Transcript
 
 __version__ = "0.1.0"
+
+if getattr(kernels, "PROJECT", None) != "asr-from-sound":
+    raise ImportError(
+        f"the module `kernels` found at {getattr(kernels, '__file__', None)} is another package's, not the one that "
+        "comes with asr: install asr in a virtual environment of its own, without the package named `kernels`"
+    )
 
 _HOMES = {
     "AsrError": "asr.errors",

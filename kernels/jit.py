@@ -43,6 +43,7 @@ def kernel(name: str) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function on its first call, without the interpreter lock; `name` is what a person reads."""
 
     def compile_lazily(function: Callable[..., Any]) -> Any:
+        function.__qualname__ = name.replace(" ", "_")  # names its files in the cache: one kernel, one file
         dispatcher: Any = numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
         dispatcher._cache = _KernelCache(dispatcher.py_func)
         KERNELS[name] = dispatcher
@@ -106,6 +107,12 @@ class _KernelCache(FunctionCache):
     """A cache that is missed, not broken, where its folder cannot be read or written."""
 
     _impl_class = _KernelCacheImpl
+    _damaged = False
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        # Not Numba's hash of what the function refers to, which differs in each process where that is a function:
+        # the folder's name covers all sources already, and the file's name tells the kernels apart
+        return sig, codegen.magic_tuple()
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -113,11 +120,14 @@ class _KernelCache(FunctionCache):
         except Exception as error:
             # Whatever a damaged file makes the loader raise, compiling anew is right
             log.debug("cached kernel %s not usable: %s", self._name, error)
+            self._damaged = True
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             cache_folder().mkdir(parents=True, exist_ok=True)
+            if self._damaged:
+                self.flush()
             super().save_overload(sig, data)
         except OSError as error:
             _warn_once(f"{error.strerror or error}: {cache_folder()}")
