@@ -200,11 +200,7 @@ class Run:
 
     def _end_epoch(self) -> None:
         """Development score, metrics, models, checkpoint."""
-        if not np.isfinite(self.network.backend.norm(self.network.parameters.vector)):
-            raise TrainingError(
-                f"{self.folder}: training diverged in epoch {self.state.epoch + 1}: the weights are no longer finite; "
-                f"start another run with a smaller optimizer.rate (it was {self.config.optimizer.rate:g})"
-            )
+        self._check_alive()
         begun = time.monotonic()
         score = score_development(self.network, self.dev, self.alphabet, self.config.batches.size)
         record = self._record(score, time.monotonic() - begun)
@@ -214,6 +210,14 @@ class Run:
         self._save_models()
         self._save_checkpoint()
         self.progress.epoch(record, self.config.schedule.epochs)
+
+    def _check_alive(self) -> None:
+        if self.state.norms and np.isfinite(self.network.backend.norm(self.network.parameters.vector)):
+            return
+        raise TrainingError(
+            f"{self.folder}: training diverged in epoch {self.state.epoch + 1}: loss, gradient or weights are no "
+            f"longer finite; start another run with a smaller optimizer.rate (it was {self.config.optimizer.rate:g})"
+        )
 
     def _record(self, score: DevScore | None, dev_seconds: float) -> dict[str, Any]:
         state, schedule = self.state, self.config.schedule
