@@ -23,6 +23,7 @@ import numpy as np
 
 from asr import audio as sound
 from asr.audio import Audio
+from asr.backends import open_backend
 from asr.decoding import greedy
 from asr.decoding.windows import Windowing
 from asr.errors import AsrError, UsageError
@@ -56,12 +57,12 @@ class Recognizer:
     Parameters
     ----------
     model : what to recognise with
-    backend : where to compute; None: the best there is (`kernels.open_backend`)
+    backend : where to compute; None: the best there is (`asr.backends.open_backend`)
     """
 
     def __init__(self, model: Model, backend: Backend | None = None):
         self.model = model
-        self.backend = backend or _open_backend()
+        self.backend = backend or open_backend()
         self._network = Network(model.network, model.parameters, self.backend)
         self._windowing = Windowing.of_seconds(self.model.step_seconds)
 
@@ -184,16 +185,7 @@ def load(name_or_path: str | Path, device: str | None = None, threads: int | Non
 
     ModelError for a file that is no model, UsageError for a device that is not there.
     """
-    return Recognizer(Model.load(name_or_path), _open_backend(device, threads))
-
-
-def _open_backend(device: str | None = None, threads: int | None = None) -> Backend:
-    import kernels
-
-    try:
-        return kernels.open_backend(device, threads)
-    except (kernels.BackendUnavailableError, ValueError) as error:
-        raise UsageError(str(error)) from error
+    return Recognizer(Model.load(name_or_path), open_backend(device, threads))
 
 
 def _name(source: str | Path | Audio | np.ndarray) -> str:

@@ -8,12 +8,11 @@ The first argument is a configuration: a name (default, an4, tiny) or a TOML fil
 import sys
 
 import asr
-import kernels
 
 name, train_corpus, test_corpus, out = sys.argv[1:]
 config = asr.load_config(name, {"schedule.epochs": 20})
 train, dev = asr.split_by_speaker(asr.open_corpus(train_corpus))
-model = asr.train(config, train, dev, out, kernels.open_backend())
+model = asr.train(config, train, dev, out)
 
 result = asr.evaluate(asr.Recognizer(model), asr.open_corpus(test_corpus))
 print(f"word error rate {result.score.wer:.1%}, character error rate {result.score.cer:.1%}")

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-from asr.errors import UsageError
-
-if TYPE_CHECKING:
-    from kernels.interface import Backend
 
 
 class Device(StrEnum):
@@ -29,13 +24,3 @@ CommandsOption = Annotated[
     bool, typer.Option("--run-commands", help="Run the commands of a Kaldi wav.scp; only for a corpus that you trust.")
 ]
 ModelOption = Annotated[str, typer.Option("--model", help="A bundled model's name, or a model file.")]
-
-
-def open_backend(device: Device | None, threads: int | None) -> Backend:
-    """The machine to compute on; UsageError where it cannot be had."""
-    import kernels
-
-    try:
-        return kernels.open_backend(device, threads)
-    except (kernels.BackendUnavailableError, ValueError) as error:
-        raise UsageError(str(error)) from error

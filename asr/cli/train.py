@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asr.cli.options import CommandsOption, DeviceOption, ThreadsOption, open_backend
+from asr.cli.options import CommandsOption, DeviceOption, ThreadsOption
 from asr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def train(
 
     Ctrl-C saves; the same command with --resume goes on, and ends as if it had never been stopped.
     """
+    from asr.backends import open_backend
     from asr.corpora import split_by_speaker
     from asr.training import load_config, trainer
 

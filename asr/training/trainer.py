@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from asr.alphabet import Alphabet
+from asr.backends import open_backend
 from asr.config import to_table
 from asr.corpora.utterance import Utterance
 from asr.errors import ModelError, TrainingError, UsageError
@@ -48,7 +49,7 @@ def train(
     train: Sequence[Utterance],
     dev: Sequence[Utterance],
     out: str | Path,
-    backend: Backend,
+    backend: Backend | None = None,
     resume: bool = False,
     progress: Progress | None = None,
     *,
@@ -64,7 +65,7 @@ def train(
     config : settings; with `resume`, those that the run began with
     train, dev : utterances to learn from, and to measure by; `dev` may be empty
     out : a new or empty folder; with `resume`, one where a run was stopped
-    backend : the machine
+    backend : the machine; default: the best there is
     resume : go on where the run in `out` stopped; the end is the same, bit for bit, as if it had not
     progress : told of the run; default: a display on a terminal, else lines on stderr
     trained_on, licence : for the model's provenance: the corpora's notations, the licence of their audio
@@ -75,7 +76,7 @@ def train(
     Raises UsageError for a folder or settings that do not fit, TrainingError when no utterance can be used or
     nothing can be written any more.
     """
-    folder, progress = Path(out), progress or automatic()
+    folder, progress, backend = Path(out), progress or automatic(), backend or open_backend()
     _open_folder(folder, config, resume)
     features = FeatureCache(config.features, config.augment.snr_spread, progress, Path(cache) if cache else None)
     alphabet = choose_alphabet(train, dev, config.text)
