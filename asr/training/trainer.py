@@ -77,7 +77,7 @@ def train(
     nothing can be written any more.
     """
     folder, progress, backend = Path(out), progress or automatic(), backend or open_backend()
-    _open_folder(folder, config, resume)
+    _check_folder(folder, config, resume)
     features = FeatureCache(config.features, config.augment.snr_spread, progress, Path(cache) if cache else None)
     alphabet = choose_alphabet(train, dev, config.text)
     data = prepare_train(train, alphabet, config, features, backend.threads)
@@ -86,6 +86,8 @@ def train(
     run = Run(config, alphabet, data, held_out, folder, backend, progress, provenance, communicator or Alone())
     if resume:
         run.load()
+    else:
+        run.write_config()
     with Interruption() as interruption:
         run.go(interruption)
     return run.finish()
@@ -138,6 +140,11 @@ class Run:
         model = Model.load(self.folder / (BEST if self.config.keep == "best" and self.state.best else LAST))
         model.save(self.folder / MODEL)
         return model
+
+    def write_config(self) -> None:
+        """Say in the run folder what run this is."""
+        with self._writing():
+            save_config(self.config, self.folder / CONFIG)
 
     def load(self) -> None:
         """Go back to the checkpoint in the run folder; where the run was stopped before its first, begin."""
@@ -282,8 +289,8 @@ class Run:
         return Model(self.config.features, self.alphabet, self.network.config, parameters, self.provenance | made)
 
 
-def _open_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
-    """Check that the run may be put there, and write its settings."""
+def _check_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
+    """Refuse, before any work is done, a folder that the run may not be put into."""
     if resume:
         _check_same(folder, config)
         return
@@ -291,7 +298,6 @@ def _open_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
         raise UsageError(f"{folder}: the run's folder is not empty; name a new one, or go on with --resume")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_config(config, folder / CONFIG)
     except OSError as error:
         raise TrainingError(f"{folder}: the run cannot be saved ({error.strerror}); name another folder") from error
 

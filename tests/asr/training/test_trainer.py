@@ -139,6 +139,16 @@ def test_a_file_is_no_folder(
         train(tiny, train_set, [], tmp_path / "file" / "run", backend, progress=Watcher())
 
 
+def test_a_run_that_could_not_begin_leaves_an_empty_folder(
+    tiny: TrainingConfig, train_set: list[Utterance], backend: Backend, cache: Path, tmp_path: Path
+) -> None:
+    missing = [Utterance("gone", tmp_path / "gone.wav", "a")]
+    with pytest.raises(TrainingError, match="none of the 1 training utterances"):
+        train(short(tiny), missing, [], tmp_path / "run", backend, progress=Watcher(), cache=cache)
+    train(short(tiny), train_set[:4], [], tmp_path / "run", backend, progress=Watcher(), cache=cache)
+    assert len(metrics(tmp_path / "run")) == 1
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(
     restless: TrainingConfig, train_set: list[Utterance], backend: Backend, cache: Path, tmp_path: Path
 ) -> None:
