@@ -35,7 +35,10 @@ FASTMATH = {"nsz", "arcp", "contract", "afn"}
 
 KERNELS: dict[str, Any] = {}  # name -> dispatcher, of every kernel made so far
 
-device_function = register_jitable
+# A part of a kernel. Arrays are passed as seven values each, so a call costs more than many a function's work: small
+# parts stand in their callers' code, large ones that several places need are called.
+device_function = register_jitable(forceinline=True)
+subroutine = register_jitable
 intrinsic: Any = _intrinsic  # typed as what it makes: a function of the arguments after the typing context
 
 

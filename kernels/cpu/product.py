@@ -10,7 +10,7 @@ import numpy as np
 
 from kernels.cpu.target import COLUMNS, ROWS
 from kernels.cpu.tile import tile
-from kernels.jit import device_function
+from kernels.jit import subroutine
 
 _tile1, _tile2, _tile3, _tile4, _tile5, _tile6 = (tile(rows) for rows in range(1, ROWS + 1))
 DEPTH = 8192 // COLUMNS  # DEPTH x COLUMNS floats (32 KB) of a packed block stay in the first-level cache
@@ -29,7 +29,7 @@ def padded(size, multiple):
     return -(-size // multiple) * multiple
 
 
-@device_function
+@subroutine
 def block_product(A, a, lda, B, b, D, d, ldd, M, K, blocks, a_block, b_block, add):
     """`tile` over any number M of rows, in tiles of nearly equal height: 16 rows are 6 + 5 + 5, not 6 + 6 + 4."""
     count = (M + ROWS - 1) // ROWS
@@ -53,7 +53,7 @@ def block_product(A, a, lda, B, b, D, d, ldd, M, K, blocks, a_block, b_block, ad
         row += height
 
 
-@device_function
+@subroutine
 def product(A, a, lda, B, b, D, d, ldd, M, K, N, add):
     """D[M, N] (+)= A[M, K] B[K, N], B packed, N whole blocks; K in parts that stay in the first-level cache."""
     depth = K if M <= ROWS else DEPTH
