@@ -215,19 +215,9 @@ def _fast(x, B, C, b, T, y, S, w, want, gradient):
     for t in range(T - 1, -1, -1):
         begin = (t * B + b) * C
         low, high = max(0, S - (T - t)), min(S, t + 1)
+        row = (t + 1) * stride
         of_blanks, everything = _beta_row(
-            end_blank,
-            end_label,
-            blank,
-            label,
-            prob,
-            (t + 1) * stride,
-            w.blanks[t],
-            scale,
-            w.skip,
-            w.posterior,
-            low,
-            high,
+            end_blank, end_label, blank, label, prob, row, w.blanks[t], scale, w.skip, w.posterior, low, high
         )
         if low > 0:
             end_blank[low - 1] = 0.0
@@ -247,7 +237,7 @@ def _fast(x, B, C, b, T, y, S, w, want, gradient):
         if faint:
             doubt += of_blanks * share if w.blanks[t] <= FAINT else 0.0
             for i in range(low, high):
-                doubt += w.posterior[i] * share if prob[(t + 1) * stride + i] <= FAINT else 0.0
+                doubt += w.posterior[i] * share if prob[row + i] <= FAINT else 0.0
     other = applied * np.log(2.0) - np.log(everything)
     return loss if doubt < NEGLIGIBLE and abs(other - loss) <= AGREEMENT * max(1.0, loss) else -1.0
 
@@ -398,13 +388,16 @@ class _Scratch:
         self._workspace: Workspace
 
     def reserve(self, T: int, S: int, C: int) -> Workspace:
-        wanted = T, S + 2 + 3 * HALF, C
-        if any(now < need for now, need in zip(self._sizes, wanted, strict=True)):
-            T, stride, C = self._sizes = tuple(map(max, self._sizes, wanted))
-            rows = [np.zeros((T + 1) * stride) for _ in range(3)]
+        stride = S + 2 + 3 * HALF
+        if self._sizes[0] < T or stride > self._sizes[1] or self._sizes[2] < C:
+            T, stride, C = max(T, self._sizes[0]), max(stride, self._sizes[1]), max(C, self._sizes[2])
+            self._sizes = T, stride, C
+            blank, label, prob = (np.zeros((T + 1) * stride) for _ in range(3))
             lane = np.arange(LANES, dtype=np.float32)
             exps, tops, scales = aligned(max(C, LANES)), aligned(T), aligned(T)
             skip, posterior, blanks = np.zeros(stride), np.zeros(stride), np.zeros(T)
             ends = np.zeros((2, stride))
-            self._workspace = Workspace(stride, *rows, skip, lane, exps, tops, scales, blanks, ends, posterior)
+            self._workspace = Workspace(
+                stride, blank, label, prob, skip, lane, exps, tops, scales, blanks, ends, posterior
+            )
         return self._workspace
