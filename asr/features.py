@@ -13,6 +13,7 @@ from asr.errors import AudioError, UsageError
 
 # Deviations below this are rounding, not signal: digital silence becomes zeros, not noise. Speech has 0.1 and more.
 SMALLEST_DEVIATION = 1e-3
+BLOCK = 4096  # frames (41 s) whose spectrum is held at a time: an hour's would take a gigabyte
 LOUDNESS_RANGE = 80.0  # dB below the loudest mel value at which all others are floored
 
 
@@ -107,22 +108,32 @@ def _cepstra(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
     """MFCC `[coefficients, T]`: DCT-II of the log power of mel bands, floored 80 dB below the loudest."""
     import librosa
 
-    size = config.transform_samples
-    emphasised = np.pad(np.asarray(samples, np.float32), size // 2)  # frame 0 is centred at the first sample
-    inside = emphasised[size // 2 : size // 2 + len(samples)]
-    inside[1:] -= np.float32(config.preemphasis) * samples[:-1]
-    spectra = librosa.stft(
-        emphasised,
-        n_fft=size,
-        win_length=config.window_samples,
-        hop_length=config.hop_samples,
-        window=config.window_shape,
-        center=False,
-    )
-    power = _mel_filters(config.rate, size, config.filters, config.low, config.high) @ np.abs(spectra) ** 2
-    decibels = librosa.power_to_db(power, top_db=LOUDNESS_RANGE)
+    decibels = librosa.power_to_db(_mel_power(samples, config), top_db=LOUDNESS_RANGE)
     cepstra: np.ndarray = librosa.feature.mfcc(S=decibels, n_mfcc=config.coefficients, dct_type=2, norm="ortho")
     return cepstra
+
+
+def _mel_power(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """Power in mel bands, float32 `[filters, T]`; frame 0 is centred at the first sample, with zeros before it."""
+    import librosa
+
+    size, hop = config.transform_samples, config.hop_samples
+    emphasised = np.pad(np.asarray(samples, np.float32), size // 2)
+    inside = emphasised[size // 2 : size // 2 + len(samples)]
+    inside[1:] -= np.float32(config.preemphasis) * samples[:-1]
+    mel = _mel_filters(config.rate, size, config.filters, config.low, config.high)
+    blocks = []
+    for first in range(0, 1 + len(samples) // hop, BLOCK):
+        spectra = librosa.stft(
+            emphasised[first * hop : (first + BLOCK - 1) * hop + size],
+            n_fft=size,
+            win_length=config.window_samples,
+            hop_length=hop,
+            window=config.window_shape,
+            center=False,
+        )
+        blocks.append(mel @ np.abs(spectra) ** 2)
+    return np.concatenate(blocks, axis=1)
 
 
 @lru_cache(maxsize=8)
