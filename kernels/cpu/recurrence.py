@@ -15,6 +15,7 @@ from kernels.cells import CELLS
 from kernels.checks import check_backward, check_sequence, check_weights
 from kernels.cpu.product import aligned, padded
 from kernels.cpu.steps import (
+    Slice,
     add_rows,
     backward_steps,
     forward_steps,
@@ -40,7 +41,6 @@ class Packing:
     def __init__(self, lengths: np.ndarray, first: int, stride: int):
         own = lengths[first::stride]
         active = np.searchsorted(-own, -np.arange(own[0]), side="left")  # how many are longer than t
-        self.first, self.stride = first, stride
         self.batch = len(own)
         self.offsets = np.concatenate([[0], np.cumsum(active)]).astype(np.int64)
         self.rows = int(self.offsets[-1])
@@ -50,6 +50,7 @@ class Packing:
                 starts.append(t)
                 row = int(self.offsets[t])
         self.chunks = np.array([*starts, len(active)], np.int64)  # the first step of each chunk, and the end
+        self.slice = Slice(self.offsets, self.chunks, first, stride, len(lengths))
         self.chunk_rows = int(np.diff(self.offsets[self.chunks]).max())
 
 
@@ -62,6 +63,7 @@ class _Weights:
         self.gates_h = np.array([-1 if gate is None else gate for gate in cell.from_state])
         self.units_per_panel = PANEL // cell.columns
         self.panels = padded(shape.hidden, self.units_per_panel) // self.units_per_panel
+        self.padded_units = self.panels * self.units_per_panel
         width = self.panels * PANEL
         self.x, self.x_back = aligned(shape.inputs * width), aligned(padded(shape.inputs, COLUMNS) * width)
         self.stride = padded(shape.hidden, max(COLUMNS, self.units_per_panel))  # of a row of states
@@ -82,7 +84,8 @@ class _Task:
     def __init__(self, shape: RecurrentShape, weights: _Weights, index: int):
         self.shape, self.weights = shape, weights
         self.reverse = index == 1
-        self.column = index * shape.hidden  # where this direction's outputs begin
+        self.column = index * weights.padded_units  # where this direction's outputs begin
+        self._zeros = aligned(weights.stride)
         self._arrays: dict[str, np.ndarray] = {}
 
     def _array(self, name: str, size: int) -> np.ndarray:
@@ -91,22 +94,20 @@ class _Task:
         return self._arrays[name][:size]
 
     def forward(self, packing: Packing, x: np.ndarray, out: np.ndarray, keep: bool) -> None:
-        w = self.weights
-        rows = packing.rows if keep else 2 * packing.batch
-        hs, cs = (self._array(name, (rows + 1) * w.stride) for name in ("hs", "cs"))
-        hs[-w.stride :] = 0
-        cs[-w.stride :] = 0
-        G = self._array("G", (packing.rows if keep else packing.chunk_rows) * w.panels * PANEL)
-        xs = self._array("xs", packing.chunk_rows * self.shape.inputs)
-        forward_steps(self.shape.cell)(
-            x, packing.offsets, packing.chunks, packing.first, packing.stride, self.reverse, keep,
-            w.x, w.h, w.bias, w.stride, xs, G, hs, cs, out, self.column, self.shape.hidden,
+        w, D = self.weights, self.shape.inputs
+        forward_steps(self.shape.cell, keep)(
+            x.reshape(-1), D, packing.slice, self.reverse, w.x, w.h, w.bias, self.shape.hidden, w.stride,
+            self._array("xs", packing.chunk_rows * D),
+            self._array("G", (packing.rows if keep else packing.chunk_rows) * w.panels * PANEL),
+            self._array("cs", (packing.rows if keep else 2 * packing.batch) * w.stride),
+            self._zeros, out.reshape(-1), out.shape[2], self.column,
         )  # fmt: skip
 
     def backward(
         self,
         packing: Packing,
         x: np.ndarray,
+        out: np.ndarray,
         out_gradient: np.ndarray,
         x_gradient: np.ndarray,
         want_x: bool,
@@ -114,18 +115,17 @@ class _Task:
     ) -> None:
         """Leaves the weights' gradient in `dw`."""
         w, D, H = self.weights, self.shape.inputs, self.shape.hidden
-        states = (packing.rows + 1) * w.stride
         depth = padded(D + 1, ROWS) + padded(H, ROWS)
         self.dw = self._array("dw", w.panels * depth * PANEL)
-        dy, dh, dc = (self._array(name, packing.batch * w.stride) for name in ("dy", "dh", "dc"))
         backward_steps(self.shape.cell)(
-            x, packing.offsets, packing.chunks, packing.first, packing.stride, self.reverse,
-            w.x_back, w.h_back, w.stride,
+            x.reshape(-1), D, packing.slice, self.reverse, w.x_back, w.h_back, H, w.stride,
             self._array("G", packing.rows * w.panels * PANEL),
             self._array("E", packing.chunk_rows * w.panels * PANEL),
-            self._array("hs", states), self._array("cs", states), out_gradient, self.column, H, dy, dh, dc,
+            self._array("cs", packing.rows * w.stride),
+            self._zeros, out.reshape(-1), out_gradient.reshape(-1), out.shape[2], self.column,
+            self._array("dh", packing.batch * w.stride), self._array("dc", packing.batch * w.stride),
             self._array("at", packing.chunk_rows * depth), self.dw,
-            self._array("dxs", packing.chunk_rows * padded(D, COLUMNS)), x_gradient, want_x, add_x,
+            self._array("dxs", packing.chunk_rows * padded(D, COLUMNS)), x_gradient.reshape(-1), want_x, add_x,
         )  # fmt: skip
 
     def unpack(self, gradients: Mapping[str, np.ndarray]) -> None:
@@ -150,7 +150,7 @@ class CpuRecurrentLayer:
         self._tasks = [
             [_Task(shape, weights, index) for index, weights in enumerate(self._weights)] for _ in range(self._slices)
         ]
-        self._other_dx = np.empty(0, np.float32)
+        self._arrays: dict[str, np.ndarray] = {}
 
     def pack(self, weights: Mapping[str, np.ndarray]) -> None:
         check_weights(self.shape, weights)
@@ -173,13 +173,34 @@ class CpuRecurrentLayer:
 
     def _forward(self, x: np.ndarray, lengths: np.ndarray, out: np.ndarray, keep: bool) -> None:
         check_sequence(self.shape, x, lengths, out)
+        wide = self._wide("out", out)
         jobs = [
-            partial(task.forward, packing, x, out, keep)
+            partial(task.forward, packing, x, wide, keep)
             for packing, tasks in zip(self._packings(lengths), self._tasks, strict=False)
             for task in tasks
         ]
         self._team.run(jobs)
+        if wide is not out:
+            for own, padded_units in zip(self._by_direction(out), self._by_direction(wide), strict=True):
+                own[:] = padded_units[:, :, : self.shape.hidden]
         zero_padding(out, lengths)
+
+    def _wide(self, name: str, like: np.ndarray) -> np.ndarray:
+        """An array like `out` in which the units of each direction fill whole panels: itself, where they do."""
+        T, B, width = like.shape
+        wide = width // self.shape.hidden * self._weights[0].padded_units
+        if wide == width:
+            return like
+        return self._array(name, (T, B, wide))
+
+    def _array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        size = int(np.prod(shape))
+        if name not in self._arrays or self._arrays[name].size < size:
+            self._arrays[name] = aligned(size)
+        return self._arrays[name][:size].reshape(shape)
+
+    def _by_direction(self, array: np.ndarray) -> list[np.ndarray]:
+        return np.split(array, len(self.shape.directions), axis=2)
 
     def backward(
         self,
@@ -196,12 +217,23 @@ class CpuRecurrentLayer:
         dx = np.empty((0, 0, 0), np.float32) if x_gradient is None else x_gradient
         # In parallel the directions may not add to one array: the second has its own, summed at the end
         parallel = want and self._team.threads > 1 and len(self.shape.directions) > 1
-        if parallel and self._other_dx.size < dx.size:
-            self._other_dx = np.empty(dx.size, np.float32)
-        second = self._other_dx[: dx.size].reshape(dx.shape) if parallel else dx
+        second = self._array("dx", dx.shape) if parallel else dx
+        wide_out, wide_gradient = self._wide("out", out), self._wide("out_gradient", out_gradient)
+        if wide_gradient is not out_gradient:
+            for own, padded_units in zip(
+                self._by_direction(out_gradient), self._by_direction(wide_gradient), strict=True
+            ):
+                padded_units[:, :, : self.shape.hidden] = own
         jobs = [
             partial(
-                task.backward, packing, x, out_gradient, second if index else dx, want, bool(index) and not parallel
+                task.backward,
+                packing,
+                x,
+                wide_out,
+                wide_gradient,
+                second if index else dx,
+                want,
+                bool(index) and not parallel,
             )
             for packing, tasks in zip(packings, self._tasks, strict=False)
             for index, task in enumerate(tasks)

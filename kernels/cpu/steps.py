@@ -2,20 +2,27 @@
 
 Layouts (all flat float32; P columns per unit; see `kernels.cells`):
 
-    packed rows   the frames that exist, time-major without padding: row offsets[t] + b is frame t of utterance b
+    frames        [T][B][width], time-major: x, out, and their gradients; a direction's outputs begin at `column`
+    packed rows   the frames of a slice of the batch that exist, without padding: row offsets[t] + b is frame t of
+                  the slice's utterance b, which is utterance first + b stride of the batch
     panel         PANEL = P UNITS values: the P columns of UNITS hidden units, column by column
     G             [chunk][panel][row of the chunk][PANEL]: pre-activations, then what the cell saves
-    hs, cs        [N + 1][H]: states of every row, and one row of zeros for "before the first frame";
-                  H is the number of units padded to whole panels and whole tiles
     E             as one chunk of G: the derivatives by the pre-activations
+    cs            [packed row][H]: the memory c of every row; H is the number of units padded to whole panels
+    zeros         the state before the first frame
+
+The states h are not kept apart: they are the outputs, and the product h W reads them where they stand.
 
 A *chunk* is a run of time steps with about CHUNK_ROWS rows: its input projection is one large product whose result
-is still in the second-level cache when the steps use it, and so it is for the gradients on the way back.
+is still in the second-level cache when the steps use it, and so it is for the gradients on the way back. Steps
+walk the panels of the recurrent weights to and fro: what the last step read last, and the cache still holds, the
+next step reads first.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -65,92 +72,116 @@ def _store4(a, i, stride, x):
 _ACCESS = {1: (_load1, _add1, _store1), 4: (_load4, _add4, _store4)}
 
 
-@device_function
-def gather(x, offsets, t0, t1, first, stride, rows_out):
-    """The packed rows of the steps t0 .. t1; utterance b of the slice is utterance first + b stride of the batch."""
-    D = x.shape[2]
-    to = 0
-    for t in range(t0, t1):
-        for b in range(offsets[t + 1] - offsets[t]):
-            for d in range(D):
-                rows_out[to + d] = x[t, first + b * stride, d]
-            to += D
+class Slice(NamedTuple):
+    """Which utterances, and where their frames stand; see `kernels.cpu.recurrence.Packing`."""
+
+    offsets: np.ndarray  # int64 [T + 1]
+    chunks: np.ndarray  # int64: the first step of each chunk, and the end
+    first: int
+    stride: int
+    batch: int  # utterances of the whole batch
 
 
 @device_function
 def rows_before(offsets, t, reverse):
-    """How many rows of step t have a step before them in this direction, and where those begin."""
+    """How many rows of step t have a step before them in this direction, and which step that is."""
     prev = t + 1 if reverse else t - 1
     if prev < 0 or prev >= offsets.shape[0] - 1:
         return 0, 0
     return min(offsets[t + 1] - offsets[t], offsets[prev + 1] - offsets[prev]), prev
 
 
+@device_function
+def is_whole(part, t0, t1):
+    """Whether the packed rows of the steps t0 .. t1 are the batch's frames as they stand."""
+    return part.stride == 1 and part.offsets[t1] - part.offsets[t0] == (t1 - t0) * part.batch
+
+
+@device_function
+def gather(frames, width, part, t0, t1, rows):
+    """Packed rows of the steps t0 .. t1 from frames of `width` values."""
+    to = 0
+    for t in range(t0, t1):
+        for b in range(part.offsets[t + 1] - part.offsets[t]):
+            begin = (t * part.batch + part.first + b * part.stride) * width
+            for i in range(width):
+                rows[to + i] = frames[begin + i]
+            to += width
+
+
 @cache
-def forward_steps(cell_name):
-    """The compiled forward pass of one direction over one slice of the batch."""
+def forward_steps(cell_name, keep):
+    """The compiled forward pass of one direction over one slice; `keep` saves what the backward pass needs."""
     cell = CELLS[cell_name]
     units_per_panel = PANEL // cell.columns
     step = cell.forward
     load_columns, add_columns, store_columns = _ACCESS[cell.columns]
 
     @device_function
-    def cells(G, g, bias, j, hs, cs, before, stride_before, now, H, begin, end):
+    def cells(G, g, bias, j, old_h, h_prev, ldh_prev, old_c, c_prev, ldc_prev, out, h, ldh, cs, c, H, begin, end):
         """The rows begin .. end of one panel."""
         for u in range(0, units_per_panel, LANES):
             b = load_columns(bias, j * PANEL + u, units_per_panel)
             unit = j * units_per_panel + u
             for r in range(begin, end):
                 at = g + r * PANEL + u
-                prev = before + r * stride_before + unit
                 a = add_columns(load_columns(G, at, units_per_panel), b)
-                h, c, saved = step(a, load(hs, prev, LANES), load(cs, prev, LANES))
-                store_columns(G, at, units_per_panel, saved)
-                store(hs, now + r * H + unit, h, LANES)
-                store(cs, now + r * H + unit, c, LANES)
+                before_h = load(old_h, h_prev + r * ldh_prev + unit, LANES)
+                before_c = load(old_c, c_prev + r * ldc_prev + unit, LANES)
+                new_h, new_c, saved = step(a, before_h, before_c)
+                if keep:
+                    store_columns(G, at, units_per_panel, saved)
+                store(out, h + r * ldh + unit, new_h, LANES)
+                store(cs, c + r * H + unit, new_c, LANES)
 
-    @kernel(f"{cell_name} forward")
-    def run(x, offsets, chunks, first, stride, reverse, keep, wx, wh, bias, H, xs, G, hs, cs, out, column, units):
-        D = x.shape[2]
+    @kernel(f"{cell_name} {'forward' if keep else 'infer'}")
+    def run(x, D, part, reverse, wx, wh, bias, units, H, xs, G, cs, zeros, out, width, column):
+        offsets = part.offsets
         panels = (units + units_per_panel - 1) // units_per_panel
-        slot = offsets[1]  # rows of a step at most: without keeping, the states of two steps stand in turn
-        zero = hs.shape[0] - H
-        for ci in range(chunks.shape[0] - 1):
-            c = chunks.shape[0] - 2 - ci if reverse else ci
-            t0, t1 = chunks[c], chunks[c + 1]
+        slot = offsets[1]  # rows of a step at most: without keeping, the memories of two steps stand in turn
+        ldh = part.stride * width
+        for ci in range(part.chunks.shape[0] - 1):
+            c = part.chunks.shape[0] - 2 - ci if reverse else ci
+            t0, t1 = part.chunks[c], part.chunks[c + 1]
             row0 = offsets[t0]
             rows = offsets[t1] - row0
             chunk = row0 * panels * PANEL if keep else 0
-            gather(x, offsets, t0, t1, first, stride, xs)
-            for j in range(panels):
-                product(xs, 0, D, wx, j * D * PANEL, G, chunk + j * rows * PANEL, PANEL, rows, D, PANEL, False)
+            if is_whole(part, t0, t1):
+                for j in range(panels):
+                    g = chunk + j * rows * PANEL
+                    product(x, t0 * part.batch * D, D, wx, j * D * PANEL, G, g, PANEL, rows, D, PANEL, False)
+            else:
+                gather(x, D, part, t0, t1, xs)
+                for j in range(panels):
+                    g = chunk + j * rows * PANEL
+                    product(xs, 0, D, wx, j * D * PANEL, G, g, PANEL, rows, D, PANEL, False)
             for s in range(t1 - t0):
                 t = t1 - 1 - s if reverse else t0 + s
                 n = offsets[t + 1] - offsets[t]
                 old, prev = rows_before(offsets, t, reverse)
-                now = (offsets[t] if keep else (t & 1) * slot) * H
-                before = (offsets[prev] if keep else (prev & 1) * slot) * H
-                for j in range(panels):
+                h = (t * part.batch + part.first) * width + column
+                h_prev = (prev * part.batch + part.first) * width + column
+                c_now = (offsets[t] if keep else (t & 1) * slot) * H
+                c_prev = (offsets[prev] if keep else (prev & 1) * slot) * H
+                for k in range(panels):
+                    j = panels - 1 - k if t & 1 else k
                     g = chunk + (j * rows + offsets[t] - row0) * PANEL
                     if old > 0:
-                        product(hs, before, H, wh, j * units * PANEL, G, g, PANEL, old, units, PANEL, True)
-                    cells(G, g, bias, j, hs, cs, before, H, now, H, 0, old)
-                    cells(G, g, bias, j, hs, cs, zero, 0, now, H, old, n)
-                for b in range(n):
-                    for u in range(units):
-                        out[t, first + b * stride, column + u] = hs[now + b * H + u]
+                        product(out, h_prev, ldh, wh, j * units * PANEL, G, g, PANEL, old, units, PANEL, True)
+                    cells(G, g, bias, j, out, h_prev, ldh, cs, c_prev, H, out, h, ldh, cs, c_now, H, 0, old)
+                    cells(G, g, bias, j, zeros, 0, 0, zeros, 0, 0, out, h, ldh, cs, c_now, H, old, n)
 
     return run
 
 
 @device_function
-def product_back(E, e, rows, Q, panels, N, D, M, add):
+def product_back(E, e, rows, Q, panels, N, D, d, ldd, M, add):
     """D[M, N] (+)= E[M, all columns] Q[all columns, N]: E's panels stand rows apart, Q is packed."""
     depth = panels if M <= ROWS else max(1, DEPTH // PANEL)
     for n in range(N // COLUMNS):
         for j in range(0, panels, depth):
             block_product(
-                E, e + j * rows * PANEL, PANEL, Q, (n * panels + j) * PANEL * COLUMNS, D, n * COLUMNS, N,
+                E, e + j * rows * PANEL, PANEL, Q, (n * panels + j) * PANEL * COLUMNS, D, d + n * COLUMNS, ldd,
                 M, PANEL, min(depth, panels - j), rows * PANEL, PANEL * COLUMNS, add or j > 0,
             )  # fmt: skip
 
@@ -171,48 +202,62 @@ def transpose_row(a, begin, size, at, to, ldk):
 
 
 @device_function
-def transpose_inputs(x, hs, zero, H, units, offsets, t0, t1, first, stride, reverse, at):
+def transpose_inputs(x, D, out, width, column, zeros, units, part, t0, t1, reverse, at):
     """[x, 1, h_prev] of a chunk's rows, transposed: the left-hand side of the weights' gradient."""
-    B, D = x.shape[1], x.shape[2]
-    flat = x.reshape(-1)
-    ldk = (offsets[t1] - offsets[t0]) * ROWS
+    ldk = (part.offsets[t1] - part.offsets[t0]) * ROWS
     h_panel = (D + ROWS) // ROWS * ldk
-    one = D // ROWS * ldk + D % ROWS
+    last_x = D // ROWS * ldk
     to = 0
     for t in range(t0, t1):
-        old, prev = rows_before(offsets, t, reverse)
-        for b in range(offsets[t + 1] - offsets[t]):
+        old, prev = rows_before(part.offsets, t, reverse)
+        for b in range(part.offsets[t + 1] - part.offsets[t]):
+            utterance = part.first + b * part.stride
             for q in range(ROWS):
-                at[D // ROWS * ldk + to + q] = np.float32(0.0)
-            transpose_row(flat, (t * B + first + b * stride) * D, D, at, to, ldk)
-            at[one + to] = np.float32(1.0)
-            h_prev = (offsets[prev] + b) * H if b < old else zero
-            transpose_row(hs, h_prev, units, at, h_panel + to, ldk)
+                at[last_x + to + q] = np.float32(0.0)
+            transpose_row(x, (t * part.batch + utterance) * D, D, at, to, ldk)
+            at[last_x + to + D % ROWS] = np.float32(1.0)
+            if b < old:
+                transpose_row(out, (prev * part.batch + utterance) * width + column, units, at, h_panel + to, ldk)
+            else:
+                transpose_row(zeros, 0, units, at, h_panel + to, ldk)
             to += ROWS
+
+
+@device_function
+def scatter(rows, ld, part, t0, t1, dx, D, add):
+    """Packed rows back to their frames."""
+    begin = 0
+    for t in range(t0, t1):
+        for b in range(part.offsets[t + 1] - part.offsets[t]):
+            to = (t * part.batch + part.first + b * part.stride) * D
+            for i in range(D):
+                dx[to + i] = dx[to + i] + rows[begin + i] if add else rows[begin + i]
+            begin += ld
 
 
 @cache
 def backward_steps(cell_name):
-    """The compiled back-propagation through time of one direction over one slice of the batch."""
+    """The compiled back-propagation through time of one direction over one slice."""
     cell = CELLS[cell_name]
     units_per_panel = PANEL // cell.columns
     step = cell.backward
     load_columns, _, store_columns = _ACCESS[cell.columns]
 
     @device_function
-    def cells(G, g, E, e, j, hs, cs, before, stride_before, now, dy, dh, dc, H, begin, end):
+    def cells(
+        G, g, E, e, j, old_h, h_prev, ldh_prev, old_c, c_prev, ldc_prev, out, h, ldh, dout, dh, dc, H, begin, end
+    ):  # fmt: skip
         """The rows begin .. end of one panel: derivatives by the columns to E, by the states before to dh, dc."""
         for u in range(0, units_per_panel, LANES):
             unit = j * units_per_panel + u
             for r in range(begin, end):
                 at = r * H + unit
-                prev = before + r * stride_before + unit
                 da, dh_prev, dc_prev = step(
                     load_columns(G, g + r * PANEL + u, units_per_panel),
-                    load(hs, prev, LANES),
-                    load(cs, prev, LANES),
-                    load(hs, now + at, LANES),
-                    load(dh, at, LANES) + load(dy, at, LANES),
+                    load(old_h, h_prev + r * ldh_prev + unit, LANES),
+                    load(old_c, c_prev + r * ldc_prev + unit, LANES),
+                    load(out, h + r * ldh + unit, LANES),
+                    load(dh, at, LANES) + load(dout, h + r * ldh + unit, LANES),
                     load(dc, at, LANES),
                 )
                 store_columns(E, e + r * PANEL + u, units_per_panel, da)
@@ -221,20 +266,20 @@ def backward_steps(cell_name):
 
     @kernel(f"{cell_name} backward")
     def run(
-        x, offsets, chunks, first, stride, reverse, wx, wh, H, G, E, hs, cs, dout, column, units, dy, dh, dc,
+        x, D, part, reverse, wx, wh, units, H, G, E, cs, zeros, out, dout, width, column, dh, dc,
         at, dw, dxs, dx, want_dx, add_dx,
     ):  # fmt: skip
-        D = x.shape[2]
+        offsets = part.offsets
         panels = (units + units_per_panel - 1) // units_per_panel
-        zero = hs.shape[0] - H
         depth = (D + ROWS) // ROWS + (units + ROWS - 1) // ROWS  # panels of [x, 1] and h_prev
         DP = (D + COLUMNS - 1) // COLUMNS * COLUMNS
+        ldh = part.stride * width
         dh[:] = np.float32(0.0)
         dc[:] = np.float32(0.0)
         dw[:] = np.float32(0.0)
-        for ci in range(chunks.shape[0] - 1):
-            c = ci if reverse else chunks.shape[0] - 2 - ci
-            t0, t1 = chunks[c], chunks[c + 1]
+        for ci in range(part.chunks.shape[0] - 1):
+            c = ci if reverse else part.chunks.shape[0] - 2 - ci
+            t0, t1 = part.chunks[c], part.chunks[c + 1]
             row0 = offsets[t0]
             rows = offsets[t1] - row0
             chunk = row0 * panels * PANEL
@@ -242,17 +287,17 @@ def backward_steps(cell_name):
                 t = t0 + s if reverse else t1 - 1 - s
                 n = offsets[t + 1] - offsets[t]
                 old, prev = rows_before(offsets, t, reverse)
-                for b in range(n):
-                    for u in range(units):
-                        dy[b * H + u] = dout[t, first + b * stride, column + u]
-                now = offsets[t] * H
+                h = (t * part.batch + part.first) * width + column
+                h_prev = (prev * part.batch + part.first) * width + column
+                c_prev = offsets[prev] * H
                 for j in range(panels):
                     e = (j * rows + offsets[t] - row0) * PANEL
-                    cells(G, chunk + e, E, e, j, hs, cs, offsets[prev] * H, H, now, dy, dh, dc, H, 0, old)
-                    cells(G, chunk + e, E, e, j, hs, cs, zero, 0, now, dy, dh, dc, H, old, n)
+                    g = chunk + e
+                    cells(G, g, E, e, j, out, h_prev, ldh, cs, c_prev, H, out, h, ldh, dout, dh, dc, H, 0, old)
+                    cells(G, g, E, e, j, zeros, 0, 0, zeros, 0, 0, out, h, ldh, dout, dh, dc, H, old, n)
                 if old > 0:
-                    product_back(E, (offsets[t] - row0) * PANEL, rows, wh, panels, H, dh, old, True)
-            transpose_inputs(x, hs, zero, H, units, offsets, t0, t1, first, stride, reverse, at)
+                    product_back(E, (offsets[t] - row0) * PANEL, rows, wh, panels, H, dh, 0, H, old, True)
+            transpose_inputs(x, D, out, width, column, zeros, units, part, t0, t1, reverse, at)
             for j in range(panels):
                 for q in range(0, PANEL, COLUMNS):
                     for m in range(depth):
@@ -261,24 +306,13 @@ def backward_steps(cell_name):
                             PANEL, rows, 1, 0, 0, True,
                         )  # fmt: skip
             if want_dx:
-                product_back(E, 0, rows, wx, panels, DP, dxs, rows, False)
-                scatter(dxs, DP, offsets, t0, t1, first, stride, dx, add_dx)
+                if DP == D and is_whole(part, t0, t1):
+                    product_back(E, 0, rows, wx, panels, D, dx, t0 * part.batch * D, D, rows, add_dx)
+                else:
+                    product_back(E, 0, rows, wx, panels, DP, dxs, 0, DP, rows, False)
+                    scatter(dxs, DP, part, t0, t1, dx, D, add_dx)
 
     return run
-
-
-@device_function
-def scatter(rows, width, offsets, t0, t1, first, stride, dx, add):
-    """Packed rows back to their places in dx [T, B, D]."""
-    begin = 0
-    for t in range(t0, t1):
-        for b in range(offsets[t + 1] - offsets[t]):
-            for d in range(dx.shape[2]):
-                if add:
-                    dx[t, first + b * stride, d] += rows[begin + d]
-                else:
-                    dx[t, first + b * stride, d] = rows[begin + d]
-            begin += width
 
 
 @kernel("pack weights")
