@@ -1,0 +1,155 @@
+"""What is compared, and the ratios that we want to reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any, Literal
+
+from benchmarks.processes import Contender
+from kernels.cells import CELLS
+
+Clock = Literal["cpu", "wall"]
+
+# T, B, D, H -> least ratio of a training step to torch, of inference to torch and to onnxruntime
+LAYERS = {
+    (500, 16, 39, 128): (2.2, 1.35, 1.6),
+    (500, 16, 256, 128): (1.9, 1.25, 1.4),
+    (500, 16, 39, 256): (1.8, 1.25, 1.4),
+    (500, 16, 512, 256): (1.5, 1.3, 1.3),
+    (800, 1, 39, 256): (1.5, 1.5, 1.3),
+    (800, 1, 512, 256): (1.25, 1.25, 1.2),
+    (1000, 32, 512, 512): (1.35, 1.15, 1.2),
+}
+TWO_THREADS = ((500, 16, 39, 128), (500, 16, 39, 256), (500, 16, 512, 256), (800, 1, 39, 256))
+MEMORY = ((500, 16, 39, 256), (500, 16, 512, 256), (1000, 32, 512, 512))
+OTHER_CELLS = (500, 16, 39, 256)
+LOSSES = {(500, 16, 29, 60): 25.0, (1000, 32, 29, 150): 25.0, (1500, 32, 1000, 100): 10.0}  # T, B, C, S -> ratio
+LANES = (16, 8, 4)
+SECOND_THREAD = 1 / 1.1  # a second thread may cost a tenth more CPU time in all
+TILE_PEAK = 0.88
+STEP_PEAK = 0.75  # at H >= 256, B >= 16
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Whom a case is compared with.
+
+    clock : what the ratio is of: at one thread CPU time of the process, which other jobs on the machine disturb
+        little; wall time at several, where waiting counts
+    target : least ratio of its time to ours, None where none was set
+    """
+
+    contender: Contender
+    clock: Clock
+    target: float | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One task for us and our rivals.
+
+    peak_target : least share of the machine's peak
+    scale : what a time is multiplied by for the report
+    memory : compare memory, not time
+    """
+
+    name: str
+    task: str
+    arguments: Mapping[str, Any]
+    ours: Contender
+    rivals: tuple[Rival, ...]
+    peak_target: float | None = None
+    scale: float = 1.0
+    memory: bool = False
+
+
+def clock(threads: int) -> Clock:
+    return "cpu" if threads == 1 else "wall"
+
+
+def chosen(cases: Iterable[Case], patterns: Iterable[str]) -> list[Case]:
+    """Cases whose name holds one of the patterns or matches it (`*`, `?`); all where there is none."""
+    wanted = [pattern if any(mark in pattern for mark in "*?") else f"*{pattern}*" for pattern in patterns]
+    return [case for case in cases if not wanted or any(fnmatch(case.name, pattern) for pattern in wanted)]
+
+
+def recurrence(threads: int) -> list[Case]:
+    """Every case of one layer, most of them at `threads` threads."""
+    cases = [_tile(lanes) for lanes in LANES]
+    for sizes, (train, infer_torch, infer_onnx) in LAYERS.items():
+        cases += [_train("lstm", sizes, threads, train), _infer(sizes, threads, infer_torch, infer_onnx)]
+    cases += [_train(cell, OTHER_CELLS, threads, 1.8) for cell in CELLS if cell != "lstm"]
+    for sizes in TWO_THREADS:
+        cases += [_train("lstm", sizes, 2, 1.0, second=True), _infer(sizes, 2, 1.0, 1.0, second=True)]
+    return cases + [_memory(sizes, threads) for sizes in MEMORY]
+
+
+def ctc(threads: int) -> list[Case]:
+    return [
+        Case(
+            f"ctc {_comma(sizes)}{_suffix(count)}",
+            "ctc",
+            {"sizes": sizes},
+            Contender("ours", count),
+            (Rival(Contender("torch", count), clock(count), target if count == 1 else 1.0),),
+        )
+        for count in dict.fromkeys((threads, 2))
+        for sizes, target in LOSSES.items()
+    ]
+
+
+def _train(cell: str, sizes: tuple[int, ...], threads: int, target: float, second: bool = False) -> Case:
+    rivals = [Rival(Contender("torch", threads), clock(threads), target)]
+    if second:
+        rivals.append(Rival(Contender("ours"), "cpu", SECOND_THREAD))
+    return Case(
+        f"{cell} {_comma(sizes)} train{_suffix(threads)}",
+        "train layer",
+        {"cell": cell, "sizes": sizes},
+        Contender("ours", threads),
+        tuple(rivals),
+        STEP_PEAK if sizes[3] >= 256 and sizes[1] >= 16 and threads == 1 and cell == "lstm" else None,
+    )
+
+
+def _infer(sizes: tuple[int, ...], threads: int, torch_target: float, onnx_target: float, second: bool = False) -> Case:
+    rivals = [
+        Rival(Contender("torch", threads), clock(threads), torch_target),
+        Rival(Contender("onnxruntime", threads), clock(threads), onnx_target),
+    ]
+    if second:
+        rivals.append(Rival(Contender("ours"), "cpu", SECOND_THREAD))
+    return Case(
+        f"lstm {_comma(sizes)} infer{_suffix(threads)}",
+        "infer layer",
+        {"cell": "lstm", "sizes": sizes},
+        Contender("ours", threads),
+        tuple(rivals),
+    )
+
+
+def _tile(lanes: int) -> Case:
+    """Not narrower than it was compiled for, but the code for another processor, on this one."""
+    ours = Contender("ours", 1, (("ASR_VECTOR_LANES", str(lanes)),))
+    return Case(f"tile {lanes} lanes", "bare tile", {}, ours, (), peak_target=TILE_PEAK if lanes > 4 else None)
+
+
+def _memory(sizes: tuple[int, ...], threads: int) -> Case:
+    return Case(
+        f"lstm {_comma(sizes)} train memory{_suffix(threads)}",
+        "train layer",
+        {"cell": "lstm", "sizes": sizes},
+        Contender("ours", threads),
+        (Rival(Contender("torch", threads), "cpu", 1.0),),
+        memory=True,
+    )
+
+
+def _comma(sizes: tuple[int, ...]) -> str:
+    return ",".join(map(str, sizes))
+
+
+def _suffix(threads: int) -> str:
+    return "" if threads == 1 else f" {threads} threads"

@@ -1,0 +1,97 @@
+"""A contender's process: reads a JSON request a line on stdin, answers with one on stdout.
+
+    {"do": "prepare", "task": ..., "threads": ..., "arguments": {...}}  -> {"check": [...], "parts": n, "flops": [...]}
+    {"do": "time", "part": i, "repeat": n, "warm": true}                -> {"timings": [[wall s, CPU s], ...]}
+    {"do": "peak"}                                                      -> {"gflops": x}
+    {"do": "memory"}                                                    -> {"now": MB, "peak": MB, "compilations": n}
+
+or {"missing": library} or {"error": traceback}. Anything that a library prints goes to stderr.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from benchmarks.jobs import Job, MissingError
+
+MODULES = {"ours": "ours", "torch": "torch_rival", "onnxruntime": "onnx_rival", "librosa": "librosa_rival"}
+MEGABYTE = 1 << 20
+
+
+class Worker:
+    """What one process does."""
+
+    def __init__(self, library: str):
+        self._tasks: dict[str, Any] = importlib.import_module(f"benchmarks.{MODULES[library]}").TASKS
+        self._job = Job(lambda part: None)
+
+    def prepare(self, task: str, threads: int, arguments: dict[str, Any]) -> dict[str, Any]:
+        self._job = Job(lambda part: None)  # what the last task held is free before the next one's data come
+        gc.collect()
+        self._job = self._tasks[task](threads, **arguments)
+        return {"check": list(self._job.check), "parts": self._job.parts, "flops": list(self._job.flops)}
+
+    def time(self, part: int, repeat: int, warm: bool) -> dict[str, Any]:
+        """`warm` runs the part once untimed: the process that ran before has emptied the caches."""
+        if warm:
+            self._job.run(part)
+        return {"timings": [self._timed(part) for _ in range(repeat)]}
+
+    def _timed(self, part: int) -> tuple[float, float]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        self._job.run(part)
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        return wall, cpu
+
+    def peak(self) -> dict[str, Any]:
+        from kernels.cpu import peak
+
+        return {"gflops": peak.measure()}
+
+    def memory(self) -> dict[str, Any]:
+        """Resident memory now and at most, and how many kernels were compiled, which takes memory too."""
+        jit = sys.modules.get("kernels.jit")
+        return {
+            "now": _resident() / MEGABYTE,
+            "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / MEGABYTE,
+            "compilations": jit.compilations() if jit else 0,
+        }
+
+
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
+
+
+def _resident() -> int:
+    """Bytes; where the system does not say, the most there ever was."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+
+
+def main(library: str) -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    worker = Worker(library)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = getattr(worker, request.pop("do"))(**request)
+        except MissingError as error:
+            answer = {"missing": str(error)}
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
