@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import asr
-from asr.cli import evaluate, info, messages, train, transcribe
+from asr.cli import evaluate, info, messages, train, transcribe, warmup
 from asr.errors import AsrError
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
@@ -46,6 +46,7 @@ app.command("transcribe")(transcribe.transcribe)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("info")(info.info)
+app.command("warmup")(warmup.warmup)
 
 
 def _print_version(wanted: bool) -> None:
