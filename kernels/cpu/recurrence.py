@@ -124,7 +124,7 @@ class _Task:
             self._array("cs", packing.rows * w.stride),
             self._zeros, out.reshape(-1), out_gradient.reshape(-1), out.shape[2], self.column,
             self._array("dh", packing.batch * w.stride), self._array("dc", packing.batch * w.stride),
-            self._array("at", packing.chunk_rows * depth), self.dw,
+            self._array("at", (packing.chunk_rows + 3) * depth), self.dw,
             self._array("dxs", packing.chunk_rows * padded(D, COLUMNS)), x_gradient.reshape(-1), want_x, add_x,
         )  # fmt: skip
 

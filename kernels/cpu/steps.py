@@ -187,26 +187,31 @@ def product_back(E, e, rows, Q, panels, N, D, d, ldd, M, add):
 
 
 @device_function
-def transpose_row(a, begin, size, at, to, ldk):
-    """One row of A into the panels of ROWS that a packed-A tile reads; zeros fill the last panel."""
+def panel_stride(rows):
+    """Between transposed panels: a cache line more than they hold, or rows would fall on the same few cache sets."""
+    return rows * ROWS + 16
+
+
+@device_function
+def transpose_row(a, begin, size, at, to, stride):
+    """One row of A into the panels of ROWS = 6 that a packed-A tile reads; zeros fill the last panel."""
     panels = size // ROWS
     for m in range(panels):
+        # six values as two overlapping vectors of four
+        store(at, to + m * stride, load(a, begin + m * ROWS, 4), 4)
+        store(at, to + m * stride + 2, load(a, begin + m * ROWS + 2, 4), 4)
+    if size > panels * ROWS:
         for q in range(ROWS):
-            at[to + m * ldk + q] = a[begin + m * ROWS + q]
-    rest = size - panels * ROWS
-    for q in range(rest):
-        at[to + panels * ldk + q] = a[begin + panels * ROWS + q]
-    if rest:
-        for q in range(rest, ROWS):
-            at[to + panels * ldk + q] = np.float32(0.0)
+            k = panels * ROWS + q
+            at[to + panels * stride + q] = a[begin + k] if k < size else np.float32(0.0)
 
 
 @device_function
 def transpose_inputs(x, D, out, width, column, zeros, units, part, t0, t1, reverse, at):
     """[x, 1, h_prev] of a chunk's rows, transposed: the left-hand side of the weights' gradient."""
-    ldk = (part.offsets[t1] - part.offsets[t0]) * ROWS
-    h_panel = (D + ROWS) // ROWS * ldk
-    last_x = D // ROWS * ldk
+    stride = panel_stride(part.offsets[t1] - part.offsets[t0])
+    first_h = (D + ROWS) // ROWS * stride
+    last_x = D // ROWS * stride
     to = 0
     for t in range(t0, t1):
         old, prev = rows_before(part.offsets, t, reverse)
@@ -214,12 +219,12 @@ def transpose_inputs(x, D, out, width, column, zeros, units, part, t0, t1, rever
             utterance = part.first + b * part.stride
             for q in range(ROWS):
                 at[last_x + to + q] = np.float32(0.0)
-            transpose_row(x, (t * part.batch + utterance) * D, D, at, to, ldk)
+            transpose_row(x, (t * part.batch + utterance) * D, D, at, to, stride)
             at[last_x + to + D % ROWS] = np.float32(1.0)
             if b < old:
-                transpose_row(out, (prev * part.batch + utterance) * width + column, units, at, h_panel + to, ldk)
+                transpose_row(out, (prev * part.batch + utterance) * width + column, units, at, first_h + to, stride)
             else:
-                transpose_row(zeros, 0, units, at, h_panel + to, ldk)
+                transpose_row(zeros, 0, units, at, first_h + to, stride)
             to += ROWS
 
 
@@ -302,7 +307,7 @@ def backward_steps(cell_name):
                 for q in range(0, PANEL, COLUMNS):
                     for m in range(depth):
                         _gradient_tile(
-                            at, m * rows * ROWS, ROWS, E, j * rows * PANEL + q, dw, (j * depth + m) * ROWS * PANEL + q,
+                            at, m * panel_stride(rows), ROWS, E, j * rows * PANEL + q, dw, (j * depth + m) * ROWS * PANEL + q,
                             PANEL, rows, 1, 0, 0, True,
                         )  # fmt: skip
             if want_dx:
