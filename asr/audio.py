@@ -38,18 +38,29 @@ LEAD = 1.0  # seconds decoded and dropped before a stretch: MP3 and Opus decoder
 SHORTFALL = 0.05  # seconds that may be missing of what a header promises: padding, rounding
 PLACEHOLDER = 0x7FFF0000  # bytes: sizes from here on are written by programs that stream and cannot know
 OGG_PAGE = 65307  # bytes: the longest page there is (27 + 255 + 255 * 255)
+LOUDEST = 1e6  # a sample beyond is no sound: whole numbers written as floats reach 2**15, and no power overflows
 
 
 @dataclass(frozen=True)
 class Audio:
     """A sound.
 
-    samples : float32 [N], mono, finite, nominally -1..1
+    samples : float32 [N], mono, nominally -1..1, never beyond `LOUDEST`
     rate : samples per second
+    name : where it comes from, for messages
+
+    Raises AudioError for samples that are not numbers, or beyond `LOUDEST`.
     """
 
     samples: np.ndarray
     rate: int
+    name: str = "the recording"
+
+    def __post_init__(self) -> None:
+        if len(self.samples) and not (self.samples.max() <= LOUDEST and self.samples.min() >= -LOUDEST):  # NaN is not
+            raise AudioError(
+                f"{self.name}: some samples are not finite (NaN or infinite) or far beyond -1 to 1; export it anew"
+            )
 
     @property
     def duration(self) -> float:
@@ -176,9 +187,7 @@ def _decode(stream: BinaryIO, name: str, rate: int, start: float, end: float | N
         first, count = _stretch(sound, name, start, end)
         blocks = _mono_blocks(sound, name, first, count)
         samples = _resampled(blocks, sound.samplerate, rate)
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{name}: some samples are not finite (NaN or infinite); export the file anew")
-    return Audio(samples, rate)
+    return Audio(samples, rate, name)
 
 
 def _check_request(rate: int, start: float, end: float | None) -> None:

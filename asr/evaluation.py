@@ -115,8 +115,7 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluat
     results: list[Result] = []
     failures: list[tuple[str, AsrError]] = []
     begin = time.perf_counter()
-    heard_all = recognizer.transcribe_each(utterances, lambda each: each.read(rate), lambda each: str(each.audio))
-    for utterance, heard in heard_all:
+    for utterance, heard in recognizer.transcribe_each(utterances, lambda each: each.read(rate)):
         if isinstance(heard, AsrError):
             failures.append((utterance.id, heard))
             continue

@@ -87,17 +87,16 @@ class FeatureConfig:
 def extract(audio: Audio, config: FeatureConfig) -> np.ndarray:
     """Frames of one utterance, float32 `[T, dimension]`, T = 1 + samples // hop; frame t is centred at t hops.
 
-    Raises AudioError when the sound is shorter than one window or not finite, UsageError when it has another rate.
-    Digital silence gives finite frames.
+    Raises AudioError when the sound is shorter than one window, UsageError when it has another rate; either names
+    the sound. Digital silence gives finite frames.
     """
     if audio.rate != config.rate:
-        raise UsageError(f"the features are for {config.rate} Hz, not {audio.rate} Hz; read the audio at that rate")
+        raise UsageError(f"{audio.name}: the features are for {config.rate} Hz, not {audio.rate} Hz; read it so")
     if len(audio.samples) < config.window_samples:
         raise AudioError(
-            f"{audio.duration * 1000:.0f} ms of sound is less than one window ({config.window * 1000:g} ms)"
+            f"{audio.name}: {audio.duration * 1000:.1f} ms of sound is less than one window "
+            f"({config.window * 1000:g} ms); leave it out"
         )
-    if not np.isfinite(audio.samples).all():
-        raise AudioError("the sound holds values that are not finite numbers; convert the recording again")
     frames = _with_deltas(_cepstra(audio.samples, config), config)
     if config.normalise == "utterance":
         frames = _normalised(frames)

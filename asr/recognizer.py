@@ -76,7 +76,7 @@ class Recognizer:
         Silence gives an empty transcript. AudioError where there is nothing to hear: a file that cannot be read, less
         than one feature window, samples that are not finite. UsageError where the rate or the array does not fit.
         """
-        return self._transcripts([self._hear(self._open(source), _name(source))])[0]
+        return self._transcripts([self._hear(self._open(source))])[0]
 
     def transcribe_many(
         self, paths: Iterable[str | Path], jobs: int | None = None
@@ -92,14 +92,14 @@ class Recognizer:
         self,
         sources: Iterable[Source],
         read: Callable[[Source], Audio],
-        name: Callable[[Source], str],
+        name: Callable[[Source], str] = str,
         jobs: int | None = None,
     ) -> Iterator[tuple[Source, Transcript | AsrError]]:
-        """As `transcribe_many`, for anything that `read` makes sound of and `name` names in errors."""
+        """As `transcribe_many`, for anything that `read` makes sound of."""
 
         def hear(source: Source) -> Heard | AsrError:
             try:
-                return self._hear(read(source), name(source))
+                return self._hear(read(source))
             except AsrError as error:
                 return error
 
@@ -125,15 +125,11 @@ class Recognizer:
             )
         return Audio(np.ascontiguousarray(source, np.float32), rate)
 
-    def _hear(self, audio: Audio, name: str) -> Heard:
-        """Compute the frames, or find silence; errors begin with the recording's name."""
-        samples = audio.samples
-        if len(samples) >= self.model.features.window_samples and np.ptp(samples) <= SILENCE:
+    def _hear(self, audio: Audio) -> Heard:
+        """Compute the frames, or find silence."""
+        if len(audio.samples) >= self.model.features.window_samples and np.ptp(audio.samples) <= SILENCE:
             return Heard(audio.duration, None)
-        try:
-            return Heard(audio.duration, extract(audio, self.model.features))
-        except AsrError as error:
-            raise type(error)(f"{name}: {error}") from error
+        return Heard(audio.duration, extract(audio, self.model.features))
 
     def _transcripts(self, recordings: Sequence[Heard]) -> list[Transcript]:
         posteriors = iter(self._posteriors([heard.frames for heard in recordings if heard.frames is not None]))
@@ -186,10 +182,6 @@ def load(name_or_path: str | Path, device: str | None = None, threads: int | Non
     ModelError for a file that is no model, UsageError for a device that is not there.
     """
     return Recognizer(Model.load(name_or_path), open_backend(device, threads))
-
-
-def _name(source: str | Path | Audio | np.ndarray) -> str:
-    return str(source) if isinstance(source, str | Path) else "the recording"
 
 
 def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:

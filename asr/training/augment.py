@@ -37,9 +37,10 @@ def copy_frames(sound: Audio, utterance: Utterance, copy: Copy, config: FeatureC
     if copy.speed != 1:
         samples = audio.speed(samples, copy.speed, sound.rate)
     if copy.snr is not None:
-        samples = _noisy(samples, copy.snr, snr_spread, stream(zlib.crc32(utterance.id.encode()), "noise"))
+        seed = zlib.crc32(utterance.id.encode(errors="surrogatepass"))  # a name may come from a file's
+        samples = _noisy(samples, copy.snr, snr_spread, stream(seed, "noise"))
     scaled = dataclasses.replace(config, hop=config.hop * copy.hop)
-    return features.extract(Audio(samples, sound.rate), scaled)
+    return features.extract(dataclasses.replace(sound, samples=samples), scaled)
 
 
 def vary(frames: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:

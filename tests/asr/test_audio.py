@@ -247,9 +247,21 @@ def test_samples_that_are_not_finite(tmp_path: Path, bad: float, rate: int) -> N
     refused(write(tmp_path / "a.wav", samples, rate, subtype="FLOAT"), "not finite")
 
 
-def test_samples_that_overflow_float32(tmp_path: Path) -> None:
-    samples = np.full((16000, 2), 1e300)
-    refused(write(tmp_path / "a.wav", samples, subtype="DOUBLE"), "not finite")
+@pytest.mark.parametrize("bad", [1e300, 1e30, 1e7])
+def test_samples_that_no_power_could_be_computed_of(tmp_path: Path, bad: float) -> None:
+    samples = np.full((16000, 2), bad)
+    refused(write(tmp_path / "a.wav", samples, subtype="DOUBLE"), "far beyond -1 to 1")
+
+
+def test_whole_numbers_written_as_floats_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", tone(16000) * 2**15, subtype="FLOAT")
+    assert audio.read(path).samples.max() > 2**13
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1e30])
+def test_samples_that_are_no_sound(bad: float) -> None:
+    with pytest.raises(AudioError, match=r"x\.wav: some samples are not finite"):
+        audio.Audio(np.array([0.1, bad], np.float32), 16000, "x.wav")
 
 
 @pytest.mark.parametrize(

@@ -100,16 +100,8 @@ def test_sound_then_silence_is_finite() -> None:
 
 def test_less_than_a_window_is_too_short() -> None:
     extract(noise(400), CONFIG)
-    with pytest.raises(AudioError, match=r"less than one window \(25 ms\)"):
-        extract(noise(399), CONFIG)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_not_finite(value: float) -> None:
-    audio = noise(4000)
-    audio.samples[1000] = value
-    with pytest.raises(AudioError, match="not finite"):
-        extract(audio, CONFIG)
+    with pytest.raises(AudioError, match=r"x.wav: 24.9 ms of sound is less than one window \(25 ms\)"):
+        extract(Audio(noise(399).samples, 16000, "x.wav"), CONFIG)
 
 
 def test_another_rate() -> None:

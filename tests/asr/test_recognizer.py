@@ -77,7 +77,7 @@ def test_digital_silence_gives_an_empty_transcript(recognizer: Recognizer, level
     ("source", "error", "says"),
     [
         (np.zeros(0, np.float32), AudioError, "the recording: "),
-        (sound(0.01), AudioError, "the recording: 10 ms"),
+        (sound(0.01), AudioError, "the recording: 10.0 ms"),
         (np.full(RATE, np.nan, np.float32), AudioError, "the recording: .*not finite"),
         (np.zeros(RATE, np.int16), UsageError, "must be floats .* at 8000 Hz, not int16"),
         (np.zeros((RATE, 2), np.float32), UsageError, r"not float32 \[8000, 2\]"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -120,3 +121,17 @@ def test_a_bad_sound_does_not_stop_the_others(utterance: Utterance, train_set: l
     bad, good = make(tmp_path / "cache").fill([(missing, [PLAIN]), (utterance, [PLAIN])], threads=2)
     assert isinstance(bad, AudioError)
     assert not isinstance(good, AsrError)
+
+
+@pytest.mark.parametrize("copy", [PLAIN, Copy(speed=1.1), Copy(snr=20.0)])
+def test_an_error_names_the_file(copy: Copy, utterance: Utterance, tmp_path: Path) -> None:
+    short = dataclasses.replace(utterance, end=0.01)
+    (error,) = make(tmp_path / "cache").fill([(short, [copy])], threads=1)
+    assert isinstance(error, AudioError)
+    assert str(error).startswith(f"{short.audio}: ")
+
+
+def test_a_name_may_hold_bytes_that_are_no_text(utterance: Utterance, tmp_path: Path) -> None:
+    odd = dataclasses.replace(utterance, id=os.fsdecode(b"caf\xe9"))
+    (lengths,) = make(tmp_path / "cache").fill([(odd, [Copy(snr=20.0)])], threads=1)
+    assert not isinstance(lengths, AsrError)
