@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,9 +126,7 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """
     found: list[Path] = []
     for path in map(Path, paths):
-        found.extend(_search(path) if path.is_dir() else [path])
-        if not path.exists():
-            raise AudioError(f"{path}: there is no such file or folder; check the path")
+        found.extend(_search(path) if stat.S_ISDIR(_status(path).st_mode) else [path])
     return found
 
 
@@ -166,18 +165,22 @@ def _is_sound(name: str) -> bool:
 
 
 def _check_file(path: Path) -> None:
+    status = _status(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise AudioError(f"{path}: this is a folder, not a sound file; name a file in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise AudioError(f"{path}: this is a device or a pipe, not a sound file; save the sound to a file first")
+    if status.st_size == 0:
+        raise AudioError(f"{path}: this file is empty (0 bytes)")
+
+
+def _status(path: Path) -> os.stat_result:
     try:
-        size = path.stat().st_size
+        return path.stat()
     except PermissionError as error:
         raise AudioError(f"{path}: no permission to look into its folder; change its permissions") from error
     except (OSError, ValueError) as error:
-        raise AudioError(f"{path}: there is no such file; check the path") from error
-    if path.is_dir():
-        raise AudioError(f"{path}: this is a folder, not a sound file; name a file in it")
-    if not path.is_file():
-        raise AudioError(f"{path}: this is a device or a pipe, not a sound file; save the sound to a file first")
-    if size == 0:
-        raise AudioError(f"{path}: this file is empty (0 bytes)")
+        raise AudioError(f"{path}: there is no such file or folder; check the path") from error
 
 
 def _decode(stream: BinaryIO, name: str, rate: int, start: float, end: float | None, raw: bool = False) -> Audio:

@@ -6,6 +6,7 @@
       CorpusError       labelled speech that is missing, malformed or inconsistent
       ModelError        a model or checkpoint file that is damaged, foreign or does not fit
       TrainingError     a training run that cannot go on
+      OutputError       a result that cannot be written
 
 A message is one sentence that says what is wrong, where (file, utterance, key) and what to do. The command
 line prints it and exits with `exit_code`; a bug's traceback is left alone.
@@ -38,3 +39,7 @@ class ModelError(AsrError):
 
 class TrainingError(AsrError):
     """A training run that cannot go on."""
+
+
+class OutputError(AsrError):
+    """A result that cannot be written."""

@@ -22,13 +22,14 @@ NO_READER = 141  # 128 + SIGPIPE
 
 
 class _Commands(TyperGroup):
-    """Turns what a user can cause into a line on stderr and an exit code; a bug keeps its traceback."""
+    """Turns what a user or a machine can cause into a line on stderr and an exit code; a bug keeps its traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         messages.set_up()
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout:  # None where a caller has closed it
+                sys.stdout.flush()
         except AsrError as error:
             messages.say(str(error))
             raise typer.Exit(error.exit_code) from None
@@ -36,9 +37,20 @@ class _Commands(TyperGroup):
             messages.say("interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+            _drop_output()
             raise typer.Exit(NO_READER) from None
+        except OSError as error:
+            if error.filename is None:
+                _drop_output()
+            messages.say(f"{error.filename or 'stdout'}: {error.strerror or error}")
+            raise typer.Exit(AsrError.exit_code) from None
         return result
+
+
+def _drop_output() -> None:
+    """What stdout could not take goes nowhere, or the interpreter would try again at its end and complain."""
+    if sys.stdout:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 app = typer.Typer(name="asr", cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -27,13 +27,15 @@ def info(
     console = Console()
     if not console.is_terminal:
         console.width = NARROW
-    for title, rows in describe(Model.load(model)).items():
-        table = Table(title=title, title_justify="left", show_header=False)
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, value in rows.items():
-            table.add_row(Text(name), Text(value))
-        console.print(table)
+    with console.capture() as drawn:
+        for title, rows in describe(Model.load(model)).items():
+            table = Table(title=title, title_justify="left", show_header=False)
+            table.add_column(style="bold", no_wrap=True)
+            table.add_column(overflow="fold")
+            for name, value in rows.items():
+                table.add_row(Text(name), Text(value))
+            console.print(table)
+    print(drawn.get(), end="")
 
 
 def describe(model: Model) -> dict[str, dict[str, str]]:

@@ -1,7 +1,11 @@
-"""What a person reads on stderr: one plain line per message, and the kernels' news of compiling."""
+"""What a person reads on stderr: one plain line per message, and the kernels' news of compiling.
+
+And stdout made ready for results: UTF-8 whatever the system's own encoding, as docs/output.md promises.
+"""
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import warnings
@@ -14,7 +18,9 @@ def say(message: str) -> None:
 
 
 def set_up() -> None:
-    """Show the packages' log and warnings as plain lines on stderr."""
+    """Show the packages' log and warnings as plain lines on stderr; write UTF-8 on stdout."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     handler = _Handler()
     handler.setFormatter(logging.Formatter("asr: %(message)s"))
     for name in ("asr", "kernels"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -98,7 +99,7 @@ def _default_config(out: Path, resume: bool) -> str:
     from asr.training.trainer import CONFIG
 
     saved = out / CONFIG
-    return str(saved) if resume and saved.is_file() else "default"
+    return str(saved) if resume and os.path.isfile(saved) else "default"
 
 
 def _read(notations: list[str], run_commands: bool) -> list[Utterance]:

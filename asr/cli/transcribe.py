@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import typer
 
 from asr.cli import messages
 from asr.cli.options import DeviceOption, ModelOption, ThreadsOption
-from asr.errors import AsrError, AudioError, UsageError
+from asr.errors import AsrError, AudioError, OutputError, UsageError
 from asr.output import WRITERS
 from asr.output.text import shown
 
@@ -34,7 +35,7 @@ class Source:
 
 
 def transcribe(
-    paths: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Recordings, or folders of them.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER", help="Recordings, or folders of them.")],
     model: ModelOption = "en",
     formats: Annotated[
         list[str] | None,
@@ -53,7 +54,7 @@ def transcribe(
     --format json prints one JSON object a line. A recording that cannot be read is reported and the rest go on.
     """
     chosen = list(dict.fromkeys(formats or ["txt"]))
-    single = len(paths) == 1 and not paths[0].is_dir()
+    single = len(paths) == 1 and not os.path.isdir(paths[0])
     _check_formats(chosen, single, printed=out is None)
     sources, failed = find_sources(paths)
     if out is not None:
@@ -85,7 +86,7 @@ def find_sources(paths: Iterable[Path]) -> tuple[list[Source], int]:
             messages.say(str(error))
             failed += 1
             continue
-        root = path if path.is_dir() else path.parent
+        root = path if os.path.isdir(path) else path.parent
         for file in files:
             found.setdefault(file, file.relative_to(root))
     return [Source(path, target) for path, target in zip(found, _targets(list(found.values())), strict=True)], failed
@@ -139,7 +140,7 @@ def _file_writer(out: Path, formats: list[str], targets: dict[Path, Path]) -> Ca
             try:
                 write_atomically(target, WRITERS[chosen](path, transcript).encode())
             except OSError as error:
-                raise UsageError(f"{target}: cannot be written ({error.strerror}); choose another --out") from error
+                raise OutputError(f"{target}: cannot be written ({error.strerror}); choose another --out") from error
 
     return emit
 

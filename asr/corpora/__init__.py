@@ -99,7 +99,7 @@ def _check_layout(notation: str) -> None:
 
 
 def _exists(location: str) -> bool:
-    return os.path.exists(os.path.expanduser(location))  # noqa: PTH110, PTH111
+    return os.path.exists(os.path.expanduser(location))  # noqa: PTH111
 
 
 def _guess(path: Path) -> str:

@@ -103,7 +103,7 @@ class Files:
         """The first of the paths folder/name that exists; an absolute name stands for itself."""
         paths = [os.path.join(folder, name) for folder in folders]  # noqa: PTH118  a Path for each try is slow
         listed = next((path for path in paths if self._lists(path)), None)
-        return listed or next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113  some ignore case
+        return listed or next((path for path in paths if os.path.isfile(path)), None)  # some systems ignore case
 
     def _lists(self, path: str) -> bool:
         folder, name = os.path.split(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -223,7 +224,7 @@ def _find(name_or_path: str | Path, folder: Path) -> Path:
     if str(name_or_path) in named:
         return named[str(name_or_path)]
     path = folder / name_or_path
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UsageError(f"{name_or_path}: neither a file nor one of the configurations {', '.join(named)}")
     return path
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -294,16 +295,17 @@ def _check_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
     if resume:
         _check_same(folder, config)
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: the run's folder is not empty; name a new one, or go on with --resume")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        used = any(folder.iterdir())
     except OSError as error:
         raise TrainingError(f"{folder}: the run cannot be saved ({error.strerror}); name another folder") from error
+    if used:
+        raise UsageError(f"{folder}: the run's folder is not empty; name a new one, or go on with --resume")
 
 
 def _check_same(folder: Path, config: TrainingConfig) -> None:
-    if not (folder / CONFIG).is_file():
+    if not os.path.isfile(folder / CONFIG):
         raise UsageError(f"{folder}: there is no run to resume; start it without --resume")
     begun = _flat(to_table(load_config(folder / CONFIG)))
     asked = _flat(to_table(config))

@@ -96,6 +96,65 @@ def test_a_reader_that_goes_away_ends_it_quietly(model_file: Path, noise: Callab
     assert (done.returncode, without_compiling(done.stderr)) == (141, "")
 
 
+def run_to(stdout: Path, *arguments: object, encoding: str = "utf-8") -> subprocess.CompletedProcess[str]:
+    """The command line as a process of its own, whose stdout is a file or a device."""
+    command = [sys.executable, "-m", "asr", *map(str, arguments)]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    with stdout.open("w") as stream:
+        return subprocess.run(
+            command, stdout=stream, stderr=subprocess.PIPE, text=True, check=False, env=environment, encoding="utf-8"
+        )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("command", ["transcribe", "info"])
+def test_a_full_disk_under_stdout_is_one_line(command: str, model_file: Path, noise: Callable[[str], Path]) -> None:
+    arguments = [model_file] if command == "info" else ["--model", model_file, noise("x.wav")]
+    done = run_to(Path("/dev/full"), command, *arguments)
+    assert done.returncode == 1
+    assert without_compiling(done.stderr) == "asr: stdout: No space left on device\n"
+
+
+def test_stdout_is_utf8_whatever_the_system_prefers(
+    model_file: Path, noise: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = noise("äöü — 日本/x.wav").parent
+    done = run_to(tmp_path / "out", "transcribe", "--model", model_file, folder, encoding="ascii")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out").read_text(encoding="utf-8").startswith(f"{folder / 'x.wav'}: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("transcribe", "NAME"),
+        ("info", "NAME"),
+        ("evaluate", "NAME"),
+        ("train", "--corpus", "NAME", "--out", "x"),
+        ("train", "--corpus", "pairs:CORPUS", "--out", "x", "--config", "NAME"),
+        ("train", "--corpus", "pairs:CORPUS", "--out", "NAME"),
+        ("train", "--corpus", "pairs:CORPUS", "--out", "NAME", "--resume"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_a_sentence(
+    run_asr: RunAsr, tone_corpus: Path, arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    long = "x" * 400
+    code, _, err = run_asr(*(part.replace("NAME", long).replace("CORPUS", str(tone_corpus)) for part in arguments))
+    assert code in (1, 2)
+    assert long in err
+    assert err.count("\n") == 1
+
+
+def test_what_the_machine_refuses_is_a_line(run_asr: RunAsr, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "somewhere/x")
+
+    monkeypatch.setattr("asr.model.Model.load", refuse)
+    assert run_asr("info", "en") == (1, "", "asr: somewhere/x: Permission denied\n")
+
+
 def test_warnings_are_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     messages._show_warning(UserWarning("the disk is full"), UserWarning, "file.py", 1)
     messages._show_warning(DeprecationWarning("use y"), DeprecationWarning, "file.py", 1)

@@ -100,6 +100,15 @@ def test_out_that_cannot_be_made_is_wrong_usage(run_asr: RunAsr, model_file: Pat
     assert "--out" in err
 
 
+def test_a_result_that_cannot_be_written_is_a_failure(
+    run_asr: RunAsr, model_file: Path, noise: Noise, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / "x.txt").mkdir(parents=True)  # in the way
+    code, _, err = run_asr("transcribe", "--model", model_file, "--out", tmp_path / "out", noise("x.wav"))
+    assert code == 1
+    assert f"{tmp_path / 'out' / 'x.txt'}: cannot be written" in err
+
+
 def test_what_cannot_share_stdout_is_wrong_usage(run_asr: RunAsr, model_file: Path, noise: Noise) -> None:
     path = noise("folder/x.wav")
     assert run_asr("transcribe", "--model", model_file, "--format", "srt", path).code == 0
