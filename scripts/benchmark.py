@@ -1,101 +1,216 @@
 """How fast the kernels and the program are, beside what else a user would take.
 
     python scripts/benchmark.py recurrence --cases 'lstm*train' --seconds 60
-    python scripts/benchmark.py ctc --json ctc.json
 
 Each contender runs in a process of its own, in turn with the others. A rival that is not installed is named and left
-out: `pip install 'asr-from-sound[bench]'` brings all. docs/performance.md says what the figures mean.
+out: pip install 'asr-from-sound[bench]' brings all. docs/performance.md says what the figures mean.
 """
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Annotated
 
 import typer
-from benchmarks import cases
+from benchmarks import cases, report, startup
 from benchmarks.cases import Case, chosen
 from benchmarks.compare import Arena, Limits, say
-from benchmarks.report import Row, as_json, as_markdown, peaks_line, print_table
+from benchmarks.report import Row
 
-from asr.errors import UsageError
+from asr.errors import AsrError
+
+CORPORA = Path(os.environ.get("ASR_CORPORA", Path(__file__).resolve().parents[2] / "shared" / "corpora"))
+TRAINING = f"an4:{CORPORA / 'an4'}:train"
+LISTENING = (f"an4:{CORPORA / 'an4'}:test", f"kaldi:{CORPORA / 'speechocean762' / 'dev'}")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
-CasesOption = Annotated[
+Names = Annotated[
     list[str] | None, typer.Option("--cases", metavar="NAME|PATTERN", help="Only these; may be given several times.")
 ]
-SecondsOption = Annotated[
+Seconds = Annotated[
     float | None, typer.Option("--seconds", min=0.1, help="For the whole run, shared out over its cases.")
 ]
-RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="At most so many rounds a case.")]
-ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Of every contender, where a case names none.")]
-JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE|-", help="Write the rows there.")]
-MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")]
+Rounds = Annotated[int, typer.Option("--rounds", min=1, help="At most so many rounds a case.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="Of every contender, where a case names none.")]
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE|-", help="Write the rows there; - is stdout.")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")]
+Corpora = Annotated[
+    list[str] | None, typer.Option("--corpus", metavar="LAYOUT:PATH[:SPLIT]", help="Speech in place of the usual.")
+]
+Files = Annotated[int | None, typer.Option("--files", min=1, help="So many recordings, spread over all.")]
+Updates = Annotated[int | None, typer.Option("--updates", min=1, help="So many batches of the epoch.")]
+ModelFile = Annotated[str | None, typer.Option("--model", help="To transcribe with; else one with random weights.")]
 
 
-def measure(listed: list[Case], patterns: list[str] | None, seconds: float | None, rounds: int) -> list[Row]:
-    """All chosen cases. With `seconds`, each has an equal share of what is left; cases left out are named."""
-    wanted = chosen(listed, patterns or [])
-    if not wanted:
-        raise UsageError(f"no case is named so; there are {', '.join(case.name for case in listed)}")
-    end = monotonic() + seconds if seconds else float("inf")
-    arena, rows = Arena(), []
+@app.command()
+def recurrence(
+    names: Names = None,
+    seconds: Seconds = None,
+    rounds: Rounds = 7,
+    threads: Threads = 1,
+    json: Json = None,
+    markdown: Markdown = False,
+) -> None:
+    """One bidirectional layer: a training step and inference, against PyTorch and onnxruntime; the bare tile."""
+    show(measure(chosen(cases.recurrence(threads), names or []), seconds, rounds), json, markdown)
+
+
+@app.command()
+def ctc(
+    names: Names = None,
+    seconds: Seconds = None,
+    rounds: Rounds = 7,
+    threads: Threads = 1,
+    json: Json = None,
+    markdown: Markdown = False,
+) -> None:
+    """The CTC loss with log-softmax, forward and backward, against PyTorch."""
+    show(measure(chosen(cases.ctc(threads), names or []), seconds, rounds), json, markdown)
+
+
+@app.command()
+def train_step(
+    names: Names = None,
+    seconds: Seconds = None,
+    rounds: Rounds = 3,
+    threads: Threads = 1,
+    updates: Updates = None,
+    corpora: Corpora = None,
+    json: Json = None,
+    markdown: Markdown = False,
+) -> None:
+    """Updates of a 3 x 256 LSTM network over an epoch of AN4: forward, CTC, backward, clipping, SGD; against PyTorch.
+
+    All start from the same weights and must come to the same loss after 20 updates.
+    """
+    from benchmarks import speech
+
+    with TemporaryDirectory() as folder:
+        wanted = chosen(cases.train_step(threads, folder), names or [])
+        speech.write_training(Path(folder), speech.utterances(corpora or [TRAINING], None), updates)
+        rows = measure(wanted, seconds, rounds)
+    show(rows, json, markdown)
+
+
+@app.command()
+def transcribe(
+    names: Names = None,
+    seconds: Seconds = None,
+    rounds: Rounds = 3,
+    threads: Threads = 1,
+    files: Files = None,
+    corpora: Corpora = None,
+    model: ModelFile = None,
+    json: Json = None,
+    markdown: Markdown = False,
+) -> None:
+    """Files to texts against the sound's own duration; the network alone against onnxruntime and PyTorch."""
+    from benchmarks import speech
+
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        listing = folder / "listing.json"
+        usual = str(folder / "random.safetensors")
+        wanted = chosen(cases.transcribe(threads, name, model or usual, str(listing)), names or [])
+        spoken = speech.utterances(corpora or LISTENING, files)
+        speech.write_listing(listing, spoken)
+        speech.write_model(Path(usual))
+        if any(case.task == "infer network" for case in wanted):
+            speech.write_inference(folder, spoken)
+        rows = measure(wanted, seconds, rounds)
+    show(rows, json, markdown)
+
+
+@app.command()
+def features(
+    seconds: Seconds = None,
+    rounds: Rounds = 3,
+    files: Files = 130,
+    corpora: Corpora = None,
+    json: Json = None,
+    markdown: Markdown = False,
+) -> None:
+    """MFCC and deltas for an hour of sound, against librosa called plainly. Reading files is not counted."""
+    from benchmarks import speech
+
+    with TemporaryDirectory() as folder:
+        listing = Path(folder) / "listing.json"
+        speech.write_listing(listing, speech.utterances(corpora or LISTENING, files))
+        rows = measure(cases.features(str(listing)), seconds, rounds)
+    show(rows, json, markdown)
+
+
+@app.command("startup")
+def starts(
+    names: Names = None,
+    seconds: Seconds = None,
+    rounds: Rounds = 5,
+    model: ModelFile = None,
+    json: Json = None,
+    markdown: Markdown = False,
+) -> None:
+    """Commands from the start of their process to its end, with a cold and with a warm cache of kernels."""
+    from benchmarks import speech
+
+    end = monotonic() + (seconds or float("inf"))
+    rows: list[Row] = []
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        startup.write_speech(folder)
+        speech.write_model(folder / "random.safetensors")
+        wanted = chosen(startup.starts(folder, model or str(folder / "random.safetensors")), names or [])
+        for index, start in enumerate(wanted):
+            if monotonic() > end:
+                say(f"no time left for {'; '.join(start.name for start in wanted[index:])}")
+                break
+            rows.append(startup.measure(start, folder, rounds))
+    show(rows, json, markdown)
+
+
+def measure(wanted: Sequence[Case], seconds: float | None, rounds: int) -> list[Row]:
+    """All cases. With `seconds`, each has an equal share of what is left, and those left out are named on stderr."""
+    end = monotonic() + (seconds or float("inf"))
+    arena = Arena()
+    rows: list[Row] = []
     try:
         for index, case in enumerate(wanted):
             now = monotonic()
             if now > end:
-                say(f"no time left for {', '.join(case.name for case in wanted[index:])}")
+                say(f"no time left for {'; '.join(case.name for case in wanted[index:])}")
                 break
-            share = now + (end - now) / (len(wanted) - index)
-            rows += arena.compare(case, Limits(rounds, share))
-            say(f"{case.name} done")
+            rows += arena.compare(case, Limits(rounds, now + (end - now) / (len(wanted) - index)))
+            say(f"{case.name}: done")
     finally:
         arena.close()
     return rows
 
 
-def show(rows: list[Row], json: Path | None, markdown: bool) -> None:
-    """The table on stdout; JSON in a file, or on stdout instead of the table for `-`."""
+def show(rows: Sequence[Row], json: Path | None, markdown: bool) -> None:
+    """The table on stdout; JSON in a file, or on stdout in place of the table."""
     if json == Path("-"):
-        print(as_json(rows))
+        print(report.as_json(rows))
         return
     if json is not None:
-        json.write_text(as_json(rows) + "\n")
+        json.write_text(report.as_json(rows) + "\n")
     if markdown:
-        print(as_markdown(rows))
+        print(report.as_markdown(rows))
     else:
-        print_table(rows)
-    if peaks_line(rows):
-        print(f"\n{peaks_line(rows)}")
+        report.print_table(rows)
 
 
-@app.command()
-def recurrence(
-    names: CasesOption = None,
-    seconds: SecondsOption = None,
-    rounds: RoundsOption = 7,
-    threads: ThreadsOption = 1,
-    json: JsonOption = None,
-    markdown: MarkdownOption = False,
-) -> None:
-    """One bidirectional layer: a training step and inference, against PyTorch and onnxruntime; the bare tile."""
-    show(measure(cases.recurrence(threads), names, seconds, rounds), json, markdown)
-
-
-@app.command()
-def ctc(
-    names: CasesOption = None,
-    seconds: SecondsOption = None,
-    rounds: RoundsOption = 7,
-    threads: ThreadsOption = 1,
-    json: JsonOption = None,
-    markdown: MarkdownOption = False,
-) -> None:
-    """The CTC loss with log-softmax, forward and backward, against PyTorch."""
-    show(measure(cases.ctc(threads), names, seconds, rounds), json, markdown)
+def main() -> None:
+    try:
+        app()
+    except AsrError as error:
+        say(str(error))
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":
-    app()
+    main()

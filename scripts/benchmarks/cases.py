@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from fnmatch import fnmatch
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any, Literal, Protocol, TypeVar
 
+from asr.errors import UsageError
 from benchmarks.processes import Contender
 from kernels.cells import CELLS
 
 Clock = Literal["cpu", "wall"]
+Item = TypeVar("Item", bound="Named")
 
 # T, B, D, H -> least ratio of a training step to torch, of inference to torch and to onnxruntime
 LAYERS = {
@@ -29,6 +31,8 @@ LOSSES = {(500, 16, 29, 60): 25.0, (1000, 32, 29, 150): 25.0, (1500, 32, 1000, 1
 LANES = (16, 8, 4)
 SECOND_THREAD = 1 / 1.1  # a second thread may cost a tenth more CPU time in all
 TILE_PEAK = 0.88
+EPOCHS = {"packed": 2.0, "padded": 1.5}  # how PyTorch takes batches of unequal lengths -> ratio
+REAL_TIME = 300.0  # on two cores
 STEP_PEAK = 0.75  # at H >= 256, B >= 16
 
 
@@ -51,8 +55,9 @@ class Case:
     """One task for us and our rivals.
 
     peak_target : least share of the machine's peak
-    scale : what a time is multiplied by for the report
+    per_hour : give times for an hour of sound
     memory : compare memory, not time
+    real_time : least ratio of the sound's duration to our time, where there is no rival
     """
 
     name: str
@@ -61,18 +66,29 @@ class Case:
     ours: Contender
     rivals: tuple[Rival, ...]
     peak_target: float | None = None
-    scale: float = 1.0
+    per_hour: bool = False
     memory: bool = False
+    real_time: float | None = None
 
 
 def clock(threads: int) -> Clock:
     return "cpu" if threads == 1 else "wall"
 
 
-def chosen(cases: Iterable[Case], patterns: Iterable[str]) -> list[Case]:
+class Named(Protocol):
+    """What `--cases` chooses from."""
+
+    @property
+    def name(self) -> str: ...
+
+
+def chosen(cases: Sequence[Item], patterns: Sequence[str]) -> list[Item]:
     """Cases whose name holds one of the patterns or matches it (`*`, `?`); all where there is none."""
     wanted = [pattern if any(mark in pattern for mark in "*?") else f"*{pattern}*" for pattern in patterns]
-    return [case for case in cases if not wanted or any(fnmatch(case.name, pattern) for pattern in wanted)]
+    found = [case for case in cases if not wanted or any(fnmatchcase(case.name, pattern) for pattern in wanted)]
+    if not found:
+        raise UsageError(f"no case is named so; there are: {'; '.join(case.name for case in cases)}")
+    return found
 
 
 def recurrence(threads: int) -> list[Case]:
@@ -98,6 +114,55 @@ def ctc(threads: int) -> list[Case]:
         for count in dict.fromkeys((threads, 2))
         for sizes, target in LOSSES.items()
     ]
+
+
+def train_step(threads: int, folder: str) -> list[Case]:
+    """Updates of a whole network over the batches that `speech.write_training` left in a folder."""
+    cases = [
+        _network(
+            f"epoch, {kind}{_suffix(count)}",
+            "train network",
+            folder,
+            count,
+            (("torch", target if count == 1 else 1.0),),
+            packed=kind == "packed",
+        )
+        for count in dict.fromkeys((threads, 2))
+        for kind, target in EPOCHS.items()
+    ]
+    memory = _network("update memory", "train network", folder, threads, (("torch", 1.0),), packed=True)
+    return [*cases, replace(memory, memory=True)]
+
+
+def transcribe(threads: int, folder: str, model: str, listing: str) -> list[Case]:
+    """Files to texts, and the network alone over the batches in a folder."""
+    counts = tuple(dict.fromkeys((threads, 2)))
+    arguments = {"model": model, "listing": listing}
+    files = [
+        Case(
+            f"files{_suffix(count)}",
+            "transcribe files",
+            arguments,
+            Contender("ours", count),
+            (),
+            real_time=REAL_TIME if count == 2 else None,
+        )
+        for count in counts
+    ]
+    rivals = (("onnxruntime", 1.2), ("torch", None))
+    return files + [_network(f"network{_suffix(n)}", "infer network", folder, n, rivals) for n in counts]
+
+
+def features(listing: str) -> list[Case]:
+    rival = Rival(Contender("librosa"), "cpu", None)
+    return [Case("mfcc, an hour", "features", {"listing": listing}, Contender("ours"), (rival,), per_hour=True)]
+
+
+def _network(
+    name: str, task: str, folder: str, threads: int, rivals: Iterable[tuple[str, float | None]], **arguments: Any
+) -> Case:
+    against = tuple(Rival(Contender(library, threads), clock(threads), target) for library, target in rivals)
+    return Case(name, task, {"folder": folder} | arguments, Contender("ours", threads), against)
 
 
 def _train(cell: str, sizes: tuple[int, ...], threads: int, target: float, second: bool = False) -> Case:

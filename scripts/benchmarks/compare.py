@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from time import monotonic
 
@@ -45,6 +45,7 @@ class Contestant:
         self.check: list[float] = answer["check"]
         self.parts: int = answer["parts"]
         self.flops: list[float] = answer["flops"]
+        self.sound: list[float] = answer["sound"]
         self.timings: dict[int, list[tuple[float, float]]] = {part: [] for part in range(self.parts)}
         self._process = process
 
@@ -63,11 +64,10 @@ class Contestant:
 
 @dataclass
 class Arena:
-    """The processes started so far, what turned out to be missing, and the peak of one core by environment."""
+    """The processes started so far, and what turned out to be missing."""
 
     processes: dict[Contender, Process] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
-    peaks: dict[tuple[tuple[str, str], ...], float] = field(default_factory=dict)
 
     def compare(self, case: Case, limits: Limits) -> list[Row]:
         """A row for each rival that is installed; where there is none, one without a rival."""
@@ -76,35 +76,30 @@ class Arena:
         ours = Contestant(self._process(case.ours), case)
         rivals = {rival: self._contestant(rival.contender, case) for rival in case.rivals}
         present = {rival: contestant for rival, contestant in rivals.items() if contestant}
-        for rival, contestant in present.items():
-            _check_agreement(case, rival, ours, contestant)
-        parts = self._rounds(case, [ours, *present.values()], limits)
-        peak = self.peaks[case.ours.environment]
-        rows = [_row(case, rival, ours, contestant, parts, peak) for rival, contestant in present.items()]
-        return rows or [_row(case, None, ours, None, parts, peak)]
+        parts, peak = self._rounds(case, [ours, *present.values()], limits)
+        scene = Scene(case, ours, parts, peak)
+        rows = [scene.row(rival, contestant) for rival, contestant in present.items()]
+        return rows or [scene.row_alone()]
 
     def close(self) -> None:
         for process in self.processes.values():
             process.close()
 
-    def _rounds(self, case: Case, contestants: list[Contestant], limits: Limits) -> list[int]:
-        """Run the rounds; returns the parts that were run by all."""
+    def _rounds(self, case: Case, contestants: list[Contestant], limits: Limits) -> tuple[list[int], float]:
+        """Run the rounds; returns the parts that were run by all, and the peak of a core among those rounds."""
         done: list[int] = []
+        peaks: list[float] = []
         for number in range(limits.rounds):
             for part in range(contestants[0].parts):
                 if done and limits.over():
-                    return done
-                self._measure_peak(case.ours)
+                    return done, median(peaks)
+                peaks.append(self._process(case.ours).ask(do="peak")["gflops"])
                 first = (number + part) % len(contestants)
                 for contestant in contestants[first:] + contestants[:first]:
                     contestant.run(part)
                 if number == 0:
                     done.append(part)
-        return done
-
-    def _measure_peak(self, ours: Contender) -> None:
-        found = self._process(ours).ask(do="peak")["gflops"]
-        self.peaks[ours.environment] = max(found, self.peaks.get(ours.environment, 0.0))
+        return done, median(peaks)
 
     def _contestant(self, contender: Contender, case: Case) -> Contestant | None:
         """None, once named on stderr, where the rival is not installed."""
@@ -124,24 +119,13 @@ class Arena:
 
     def _compare_memory(self, case: Case) -> list[Row]:
         """What two runs add to a fresh process at most."""
-        ours = _memory(case.ours, case)
+        rivals = [rival for rival in case.rivals if self._contestant(rival.contender, case)]
+        mine = _memory(case.ours, case)
         rows = []
-        for rival in case.rivals:
-            if rival.contender.library in self.missing:
-                continue
-            try:
-                theirs = _memory(rival.contender, case)
-            except MissingError as error:
-                self.missing.add(rival.contender.library)
-                say(f"{error} is not installed, so {rival.contender.library} is left out")
-                continue
-            ratio = theirs / ours
-            rows.append(
-                Row(
-                    case.name, None, rival.contender.name, None, ratio, None, None,
-                    target=rival.target, clock="memory", ours_mb=ours, rival_mb=theirs,
-                )
-            )  # fmt: skip
+        for rival in rivals:
+            their = _memory(rival.contender, case)
+            row = Row(case.name, None, rival.contender.name, None, their / mine, clock="memory", target=rival.target)
+            rows.append(replace(row, ours_mb=mine, rival_mb=their))
         return rows
 
 
@@ -161,40 +145,71 @@ def _memory(contender: Contender, case: Case) -> float:
             return float(after["peak"] - before)
 
 
-def _row(
-    case: Case, rival: Rival | None, ours: Contestant, theirs: Contestant | None, parts: Sequence[int], peak: float
-) -> Row:
-    clock: Clock = rival.clock if rival else "cpu"
-    mine = ours.seconds(clock, parts)
-    gflops = sum(ours.flops[part] for part in parts) / mine / 1e9 if ours.flops else None
-    cores = case.ours.threads if clock == "wall" else 1
-    their = theirs.seconds(clock, parts) if theirs else None
+@dataclass(frozen=True)
+class Scene:
+    """What all rows of a case share: our timings, the parts that count, GFLOP/s of a core at its peak."""
 
-    def milliseconds(contestant: Contestant | None, clock: Clock) -> float | None:
-        return contestant.seconds(clock, parts) * case.scale * 1e3 if contestant else None
+    case: Case
+    ours: Contestant
+    parts: Sequence[int]
+    peak: float
 
-    return Row(
-        case.name,
-        milliseconds(ours, clock),
-        rival.contender.name if rival else None,
-        milliseconds(theirs, clock),
-        their / mine if their else None,
-        gflops,
-        gflops / (peak * cores) if gflops else None,
-        clock=clock,
-        target=rival.target if rival else None,
-        peak_target=case.peak_target,
-        ours_wall_ms=milliseconds(ours, "wall"),
-        rival_wall_ms=milliseconds(theirs, "wall"),
-        ours_cpu_ms=milliseconds(ours, "cpu"),
-        rival_cpu_ms=milliseconds(theirs, "cpu"),
-        peak_gflops=peak,
-        rounds=min(len(ours.timings[part]) for part in parts),
-    )
+    def row(self, rival: Rival, theirs: Contestant) -> Row:
+        """We and a rival."""
+        mine, their = (contestant.seconds(rival.clock, self.parts) for contestant in (self.ours, theirs))
+        difference = _difference(self.ours.check, theirs.check)
+        return replace(
+            self._row(rival.clock),
+            rival=rival.contender.name,
+            rival_ms=self._milliseconds(theirs, rival.clock),
+            ratio=their / mine,
+            target=rival.target,
+            difference=difference,
+            failed="another result" if (difference or 0.0) > AGREEMENT else "",
+            rival_wall_ms=self._milliseconds(theirs, "wall"),
+            rival_cpu_ms=self._milliseconds(theirs, "cpu"),
+        )
+
+    def row_alone(self) -> Row:
+        """We alone, or beside the sound's own duration."""
+        if not self.ours.sound:
+            return self._row("cpu")
+        duration = sum(self.ours.sound[part] for part in self.parts)
+        ratio = duration / self.ours.seconds("wall", self.parts)
+        return replace(
+            self._row("wall"), rival="real time", rival_ms=duration * 1e3, ratio=ratio, target=self.case.real_time
+        )
+
+    def _row(self, clock: Clock) -> Row:
+        seconds = self.ours.seconds(clock, self.parts)
+        flops = sum(self.ours.flops[part] for part in self.parts) if self.ours.flops else 0.0
+        gflops = flops / seconds / 1e9 or None
+        peak = self.peak * (self.case.ours.threads if clock == "wall" else 1)
+        return Row(
+            self.case.name,
+            self._milliseconds(self.ours, clock),
+            None,
+            None,
+            None,
+            gflops,
+            gflops / peak if gflops else None,
+            clock=clock,
+            peak_target=self.case.peak_target,
+            ours_wall_ms=self._milliseconds(self.ours, "wall"),
+            ours_cpu_ms=self._milliseconds(self.ours, "cpu"),
+            peak_gflops=peak,
+            rounds=min(len(self.ours.timings[part]) for part in self.parts),
+            note=f"{len(self.parts)} of {self.ours.parts} parts" if len(self.parts) < self.ours.parts else "",
+        )
+
+    def _milliseconds(self, contestant: Contestant, clock: Clock) -> float:
+        seconds = contestant.seconds(clock, self.parts)
+        if self.case.per_hour:
+            seconds *= 3600 / sum(self.ours.sound[part] for part in self.parts)
+        return seconds * 1e3
 
 
-def _check_agreement(case: Case, rival: Rival, ours: Contestant, theirs: Contestant) -> None:
-    """Two that compute different things must not be compared: say so."""
-    for mine, their in zip(ours.check, theirs.check, strict=True):
-        if abs(mine - their) > AGREEMENT * max(abs(mine), abs(their)):
-            say(f"{case.name}: {rival.contender.name} has another result ({their:.6g} where ours is {mine:.6g})")
+def _difference(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
+    """The largest relative difference; two that compute different things must not be compared."""
+    pairs = zip(ours, theirs, strict=True)
+    return max((abs(mine - their) / max(abs(mine), abs(their), 1e-30) for mine, their in pairs), default=None)

@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.jobs import NARROW_INPUT, Job, figures, layer_data, loss_data
+from asr.audio import Audio, read
+from asr.errors import AsrError
+from asr.features import FeatureConfig, extract
+from asr.network import Network, NetworkConfig
+from asr.parameters import Parameters
+from asr.transcript import Transcript
+from benchmarks.jobs import (
+    CHECKED_STEPS,
+    CLIP,
+    FEATURE_PARTS,
+    MOMENTUM,
+    NARROW_INPUT,
+    RATE,
+    Job,
+    figures,
+    layer_data,
+    load_batches,
+    load_network,
+    load_sounds,
+    loss_data,
+    spread,
+    within,
+)
 from kernels import open_backend
 from kernels.cells import CELLS
 
 
-def layer_flops(cell: str, sizes: Sequence[int], train: bool) -> float:
-    """Of a bidirectional layer's matrix products: one multiply and one add for each weight, row and pass."""
-    T, B, D, H = sizes
-    gates = CELLS[cell].gates
-    forward = 2.0 * T * B * 2 * gates * H * (D + H)
+def layer_flops(cell: str, rows: int, D: int, H: int, train: bool, input_gradient: bool = False) -> float:
+    """Of a bidirectional layer's matrix products: a multiply and an add for each weight, row and pass."""
+    weights = 2 * CELLS[cell].gates * H
+    forward = 2.0 * rows * weights * (D + H)
     if not train:
         return forward
-    backward = 2.0 * T * B * 2 * gates * H * (H + (D if D > NARROW_INPUT else 0))
+    backward = 2.0 * rows * weights * (H + (D if input_gradient else 0))
     return 2 * forward + backward  # the weights' gradient has as many as the way forward
+
+
+def network_flops(config: NetworkConfig, rows: int, train: bool) -> float:
+    """Of a network over so many steps."""
+    shapes = config.recurrent_shapes()
+    recurrent = sum(
+        layer_flops(config.cell, rows, shape.inputs, shape.hidden, train, input_gradient=index > 0)
+        for index, shape in enumerate(shapes)
+    )
+    return recurrent + 2.0 * rows * shapes[-1].outputs * config.outputs * (3 if train else 1)
 
 
 def train_layer(threads: int, cell: str, sizes: list[int]) -> Job:
@@ -40,7 +72,9 @@ def train_layer(threads: int, cell: str, sizes: list[int]) -> Job:
 
     run(0)
     checked = [out, gradients["forward.weight_hh"], gradients["backward.weight_ih"]]
-    return Job(run, figures(*checked, *([] if dx is None else [dx])), flops=[layer_flops(cell, sizes, train=True)])
+    T, B, D, H = sizes
+    flops = layer_flops(cell, T * B, D, H, train=True, input_gradient=dx is not None)
+    return Job(run, figures(*checked, *([] if dx is None else [dx])), flops=[flops])
 
 
 def infer_layer(threads: int, cell: str, sizes: list[int]) -> Job:
@@ -55,7 +89,7 @@ def infer_layer(threads: int, cell: str, sizes: list[int]) -> Job:
         layer.infer(data.x, lengths, out)
 
     run(0)
-    return Job(run, figures(out), flops=[layer_flops(cell, sizes, train=False)])
+    return Job(run, figures(out), flops=[layer_flops(cell, sizes[0] * sizes[1], sizes[2], sizes[3], train=False)])
 
 
 def bare_tile(threads: int) -> Job:
@@ -80,6 +114,85 @@ def ctc(threads: int, sizes: list[int]) -> Job:
     return Job(run, figures(run(0), gradient))
 
 
+def train_network(threads: int, folder: str, packed: bool) -> Job:
+    """One update for each batch: forward, CTC, backward through time, clipping, Nesterov's step."""
+    batches = load_batches(folder)
+    network = _network(folder, threads)
+
+    def run(part: int) -> float:
+        batch = batches[part]
+        losses = network.loss_and_gradient(
+            batch["frames"], batch["lengths"], batch["labels"], batch["label_lengths"], seed=1
+        )
+        scale = 1 / int(batch["label_lengths"].sum())
+        norm = network.norm() * scale
+        network.step(RATE, MOMENTUM, scale * min(1.0, CLIP / norm))
+        return float(losses.sum()) * scale
+
+    losses = [run(step % len(batches)) for step in range(CHECKED_STEPS)]
+    flops = [network_flops(network.config, int(network.steps(batch["lengths"]).sum()), train=True) for batch in batches]
+    return Job(run, losses[-1:] if packed else (), len(batches), flops)
+
+
+def infer_network(threads: int, folder: str) -> Job:
+    batches = load_batches(folder)
+    network = _network(folder, threads)
+
+    def run(part: int) -> np.ndarray:
+        return network.log_probs(batches[part]["frames"], batches[part]["lengths"])
+
+    steps = [network.steps(batch["lengths"]) for batch in batches]
+    flops = [network_flops(network.config, int(rows.sum()), train=False) for rows in steps]
+    return Job(run, figures(within(run(0), steps[0])), len(batches), flops)
+
+
+def _network(folder: str, threads: int) -> Network:
+    config, weights = load_network(folder)
+    parameters = Parameters(Network.layout(config))
+    for name, weight in weights.items():
+        parameters[name][:] = weight
+    return Network(config, parameters, open_backend("cpu", threads))
+
+
+def transcribe_files(threads: int, model: str, listing: str) -> Job:
+    """From files to texts: reading, features, network, greedy decoding."""
+    from asr.recognizer import GROUP_FILES, load
+
+    files = json.loads(Path(listing).read_text())
+    recognizer = load(model, "cpu", threads)
+    groups = spread(len(files), -(-len(files) // GROUP_FILES))
+
+    def sound(file: list[Any]) -> Audio:
+        path, start, end = file
+        return read(path, recognizer.model.features.rate, start, end)
+
+    def run(part: int) -> list[str]:
+        results = recognizer.transcribe_each([files[i] for i in groups[part]], sound)
+        return [_text(result) for _, result in results]
+
+    durations = [sum(sound(files[i]).duration for i in group) for group in groups]
+    return Job(run, (), len(groups), sound=durations)
+
+
+def _text(result: Transcript | AsrError) -> str:
+    if isinstance(result, AsrError):
+        raise result
+    return result.text
+
+
+def features(threads: int, listing: str) -> Job:
+    """Frames of recordings that are in memory already."""
+    config = FeatureConfig()
+    sounds = load_sounds(listing, config.rate)
+    groups = spread(len(sounds), FEATURE_PARTS)
+
+    def run(part: int) -> list[np.ndarray]:
+        return [extract(sounds[i], config) for i in groups[part]]
+
+    sound = [sum(sounds[i].duration for i in group) for group in groups]
+    return Job(run, figures(np.concatenate(run(0))), len(groups), sound=sound)
+
+
 def nothing(threads: int) -> Job:
     """Only the import, for its memory."""
     open_backend("cpu", threads)
@@ -92,4 +205,8 @@ TASKS: dict[str, Any] = {
     "infer layer": infer_layer,
     "bare tile": bare_tile,
     "ctc": ctc,
+    "train network": train_network,
+    "infer network": infer_network,
+    "transcribe files": transcribe_files,
+    "features": features,
 }

@@ -7,7 +7,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-HEADINGS = ("case", "ours ms", "rival", "rival ms", "ratio", "target", "wall", "GFLOP/s", "of peak", "met")
+HEADINGS = (
+    "case",
+    "rival",
+    "ours ms",
+    "rival ms",
+    "clock",
+    "ratio",
+    "target",
+    "met",
+    "wall ratio",
+    "GFLOP/s",
+    "of peak",
+    "differ",
+    "note",
+)
+LEFT = ("case", "rival", "clock", "met", "note")
 
 
 @dataclass(frozen=True)
@@ -20,6 +35,10 @@ class Row:
     target, peak_target : least ratio and least share that we want
     ours_wall_ms ... rival_cpu_ms : both clocks
     ours_mb, rival_mb : memory that the task adds
+    peak_gflops : of as many cores as `gflops` could use
+    rounds : whose medians the times are
+    difference : largest relative difference of the two results; where it is above AGREEMENT the row has failed
+    failed : why this row must not count; "" where nothing is wrong
     note : a word more
     """
 
@@ -41,6 +60,8 @@ class Row:
     rival_mb: float | None = None
     peak_gflops: float | None = None
     rounds: int | None = None
+    difference: float | None = None
+    failed: str = ""
     note: str = ""
 
     @property
@@ -52,6 +73,8 @@ class Row:
         """Whether every target of this row is met; None where it has none."""
         pairs = [(self.ratio, self.target), (self.peak_fraction, self.peak_target)]
         reached = [value is not None and value >= least for value, least in pairs if least is not None]
+        if self.failed:
+            return False
         return all(reached) if reached else None
 
 
@@ -65,40 +88,38 @@ def print_table(rows: Sequence[Row]) -> None:
 
     console = Console()
     if not console.is_terminal:
-        console.width = 140
+        console.width = 160
     table = Table()
-    for index, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="left" if index in (0, 2, 9) else "right", no_wrap=index == 0)
+    for heading in HEADINGS:
+        table.add_column(heading, justify="left" if heading in LEFT else "right", no_wrap=heading in ("case", "rival"))
     for row in rows:
         table.add_row(*_cells(row))
     console.print(table)
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    lines = ["| " + " | ".join(HEADINGS) + " |", "| " + " | ".join(_rule(i) for i in range(len(HEADINGS))) + " |"]
-    return "\n".join(lines + ["| " + " | ".join(_cells(row)) + " |" for row in rows])
-
-
-def _rule(column: int) -> str:
-    return "---" if column in (0, 2, 9) else "---:"
+    rule = ["---" if heading in LEFT else "---:" for heading in HEADINGS]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (HEADINGS, rule, *map(_cells, rows)))
 
 
 def _cells(row: Row) -> list[str]:
-    """`wall` is the ratio by the other clock where the ratio itself is by CPU time."""
-    unit = " MB" if row.ours_mb is not None else ""
+    unit = "" if row.ours_mb is None else " MB"
     targets = [] if row.target is None else [f"{row.target:.3g}"]
     targets += [] if row.peak_target is None else [f"{row.peak_target:.0%}"]
     return [
         row.case,
-        _number(row.ours_mb if unit else row.ours_ms) + unit,
         row.rival or "",
+        _number(row.ours_mb if unit else row.ours_ms) + unit,
         _number(row.rival_mb if unit else row.rival_ms) + unit,
+        row.clock,
         _ratio(row.ratio),
         ", ".join(targets),
-        _ratio(row.wall_ratio) if row.clock == "cpu" else "as ratio",
+        {True: "yes", False: "no", None: ""}[row.met],
+        _ratio(row.wall_ratio) if row.clock == "cpu" else "",
         _number(row.gflops),
-        "" if row.peak_fraction is None else f"{row.peak_fraction:.0%}",
-        {True: "yes", False: "no", None: ""}[row.met] + (f" ({row.note})" if row.note else ""),
+        "" if row.peak_fraction is None else f"{row.peak_fraction:.0%} of {row.peak_gflops:.0f}",
+        "" if row.difference is None else f"{row.difference:.0e}",
+        ", ".join(text for text in (row.failed, row.note) if text),
     ]
 
 
@@ -113,9 +134,3 @@ def _number(value: float | None) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
-
-
-def peaks_line(rows: Sequence[Row]) -> str:
-    """The machine's peak as measured."""
-    peaks = [row.peak_gflops for row in rows if row.peak_gflops]
-    return f"FMA peak of one core in this run: {max(peaks):.0f} GFLOP/s" if peaks else ""

@@ -1,6 +1,6 @@
 """A contender's process: reads a JSON request a line on stdin, answers with one on stdout.
 
-    {"do": "prepare", "task": ..., "threads": ..., "arguments": {...}}  -> {"check": [...], "parts": n, "flops": [...]}
+    {"do": "prepare", "task": ..., "threads": ..., "arguments": {...}}  -> a job's check, parts, flops, sound
     {"do": "time", "part": i, "repeat": n, "warm": true}                -> {"timings": [[wall s, CPU s], ...]}
     {"do": "peak"}                                                      -> {"gflops": x}
     {"do": "memory"}                                                    -> {"now": MB, "peak": MB, "compilations": n}
@@ -38,7 +38,8 @@ class Worker:
         self._job = Job(lambda part: None)  # what the last task held is free before the next one's data come
         gc.collect()
         self._job = self._tasks[task](threads, **arguments)
-        return {"check": list(self._job.check), "parts": self._job.parts, "flops": list(self._job.flops)}
+        job = self._job
+        return {"check": list(job.check), "parts": job.parts, "flops": list(job.flops), "sound": list(job.sound)}
 
     def time(self, part: int, repeat: int, warm: bool) -> dict[str, Any]:
         """`warm` runs the part once untimed: the process that ran before has emptied the caches."""
@@ -60,22 +61,20 @@ class Worker:
     def memory(self) -> dict[str, Any]:
         """Resident memory now and at most, and how many kernels were compiled, which takes memory too."""
         jit = sys.modules.get("kernels.jit")
-        return {
-            "now": _resident() / MEGABYTE,
-            "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / MEGABYTE,
-            "compilations": jit.compilations() if jit else 0,
-        }
+        now, peak = resident()
+        return {"now": now, "peak": peak, "compilations": jit.compilations() if jit else 0}
 
 
-_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
-
-
-def _resident() -> int:
-    """Bytes; where the system does not say, the most there ever was."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+def resident() -> tuple[float, float]:
+    """Resident memory now and at most, MB; where the system says only the most, that for both."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        now, peak = (int(fields[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        now = peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return now / MEGABYTE, peak / MEGABYTE
 
 
 def main(library: str) -> None:
