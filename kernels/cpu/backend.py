@@ -57,7 +57,8 @@ class CpuBackend:
 
     def log_softmax(self, x: np.ndarray, out: np.ndarray) -> None:
         check_same("out", out, x)
-        log_softmax(x.reshape(-1, x.shape[-1]), out.reshape(-1, out.shape[-1]))
+        C = x.shape[-1]
+        self._spread(log_softmax, (x.reshape(-1, C), out.reshape(-1, C)), x.size // C)
 
     def dropout(self, x: np.ndarray, out: np.ndarray, rate: float, seed: int) -> None:
         check_rate(rate)
@@ -90,6 +91,5 @@ class CpuBackend:
         return float(np.sqrt(sum_of_squares(vector)))
 
     def _spread(self, kernel, args, size: int) -> None:
-        """Run a kernel on `threads` equal ranges of flat values."""
-        bounds = np.linspace(0, size, self.threads + 1).astype(np.int64).tolist()
-        self._team.run([partial(kernel, *args, *bounds[i : i + 2]) for i in range(self.threads)])
+        """Run a kernel on as many ranges of flat values, or of rows, as there are threads."""
+        self._team.run([partial(kernel, *args, *bounds) for bounds in self._team.ranges(size)])

@@ -1,33 +1,113 @@
-"""A dense layer and log-softmax on the CPU."""
+"""A dense layer and log-softmax on the CPU: rows of frames shared out over the threads."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 
 from kernels.checks import check_array, check_dense
+from kernels.cpu.product import (
+    aligned,
+    pack_weight,
+    padded,
+    panel_stride,
+    product,
+    product_back,
+    transpose_row,
+    unpack_gradient,
+    weight_gradient,
+)
+from kernels.cpu.target import COLUMNS, PANEL, ROWS
 from kernels.cpu.team import Team
 from kernels.jit import kernel
 
+CHUNK_ROWS = 128
+_ONE_GATE = np.zeros(1, np.int64)  # `pack_weight` packs gates; a dense layer is one, with a unit for each output
+
+
+@kernel("dense forward")
+def dense_forward(x, D, packed, bias, wide, begin, end, out, N):
+    """Rows begin .. end of out [rows, N] = x [rows, D] W^T + bias; wide: [CHUNK_ROWS, N in whole panels] scratch."""
+    width = packed.shape[0] // D
+    for first in range(begin, end, CHUNK_ROWS):
+        rows = min(CHUNK_ROWS, end - first)
+        product(x, first * D, D, packed, 0, wide, 0, width, rows, D, width, False)
+        for r in range(rows):
+            for n in range(N):
+                out[(first + r) * N + n] = wide[r * width + n] + bias[n]
+
+
+@kernel("dense backward")
+def dense_backward(x, D, packed, E, at, begin, end, dy, N, dw, wide, dx, want_dx):
+    """Rows begin .. end: dw = [x, 1]^T dy in panels, dx = dy W; E [panel][row][PANEL], at, wide: scratch."""
+    panels = (N + PANEL - 1) // PANEL
+    depth = (D + ROWS) // ROWS
+    width = (D + COLUMNS - 1) // COLUMNS * COLUMNS
+    dw[:] = np.float32(0.0)
+    for first in range(begin, end, CHUNK_ROWS):
+        rows = min(CHUNK_ROWS, end - first)
+        stride = panel_stride(rows)
+        for r in range(rows):
+            for n in range(panels * PANEL):
+                to = (n // PANEL * rows + r) * PANEL + n % PANEL
+                E[to] = dy[(first + r) * N + n] if n < N else np.float32(0.0)
+            for q in range(ROWS):
+                at[D // ROWS * stride + r * ROWS + q] = np.float32(0.0)
+            transpose_row(x, (first + r) * D, D, at, r * ROWS, stride)
+            at[D // ROWS * stride + r * ROWS + D % ROWS] = np.float32(1.0)
+        weight_gradient(at, E, rows, panels, depth, dw)
+        if want_dx:
+            product_back(E, 0, rows, packed, panels, width, wide, 0, width, rows, False)
+            for r in range(rows):
+                for d in range(D):
+                    dx[(first + r) * D + d] = wide[r * width + d]
+
+
+@kernel("log-softmax")
+def log_softmax(x, out, begin, end):
+    """Rows begin .. end of x, out [N, C]; float64 inside, so that a row of out sums to 1 within float32."""
+    for i in range(begin, end):
+        top = x[i].max()
+        mass = 0.0
+        for c in range(x.shape[1]):
+            mass += np.exp(np.float64(x[i, c] - top))
+        shift = top + np.log(mass)
+        for c in range(x.shape[1]):
+            out[i, c] = x[i, c] - shift
+
 
 class CpuDenseLayer:
-    """`kernels.interface.DenseLayer` on the CPU, by BLAS."""
+    """`kernels.interface.DenseLayer` on tiles."""
 
     def __init__(self, inputs: int, outputs: int, team: Team):
         self._team = team
-        self._weight = np.zeros((outputs, inputs), np.float32)
+        self._inputs, self._outputs = inputs, outputs
+        width, depth = padded(outputs, PANEL), padded(inputs + 1, ROWS)
+        self._forward = aligned(inputs * width)
+        self._back = aligned(padded(inputs, COLUMNS) * width)
         self._bias = np.zeros(outputs, np.float32)
+        wide = max(width, padded(inputs, COLUMNS))
+        self._wide = [aligned(CHUNK_ROWS * wide) for _ in range(team.threads)]
+        self._E = [aligned(CHUNK_ROWS * width) for _ in range(team.threads)]
+        self._at = [aligned((CHUNK_ROWS + 3) * depth) for _ in range(team.threads)]
+        self._dw = [aligned(depth * width) for _ in range(team.threads)]
 
     def pack(self, weight: np.ndarray, bias: np.ndarray) -> None:
-        check_array("weight", weight, self._weight.shape)
-        check_array("bias", bias, self._bias.shape)
-        self._weight[:] = weight
+        check_array("weight", weight, (self._outputs, self._inputs))
+        check_array("bias", bias, (self._outputs,))
+        pack_weight(weight, _ONE_GATE, PANEL, self._forward, self._back)
         self._bias[:] = bias
 
     def forward(self, x: np.ndarray, out: np.ndarray) -> None:
-        check_dense(x, out, self._weight.shape[1], self._weight.shape[0])
-        flat = out.reshape(-1, out.shape[-1])
-        np.matmul(x.reshape(-1, x.shape[-1]), self._weight.T, out=flat)
-        flat += self._bias
+        check_dense(x, out, self._inputs, self._outputs)
+        run = partial(dense_forward, x.reshape(-1), self._inputs, self._forward, self._bias)
+        self._team.run(
+            [
+                partial(run, wide, begin, end, out.reshape(-1), self._outputs)
+                for wide, (begin, end) in zip(self._wide, self._team.ranges(out.shape[0] * out.shape[1]), strict=True)
+            ]
+        )
 
     def backward(
         self,
@@ -37,26 +117,37 @@ class CpuDenseLayer:
         bias_gradient: np.ndarray,
         x_gradient: np.ndarray | None,
     ) -> None:
-        outputs, inputs = self._weight.shape
-        check_dense(x, out_gradient, inputs, outputs, "out_gradient")
-        check_array("weight_gradient", weight_gradient, self._weight.shape)
-        check_array("bias_gradient", bias_gradient, self._bias.shape)
-        dy = out_gradient.reshape(-1, out_gradient.shape[-1])
-        np.matmul(dy.T, x.reshape(-1, x.shape[-1]), out=weight_gradient)
-        np.sum(dy, axis=0, out=bias_gradient)
+        D, N = self._inputs, self._outputs
+        check_dense(x, out_gradient, D, N, "out_gradient")
+        check_array("weight_gradient", weight_gradient, (N, D))
+        check_array("bias_gradient", bias_gradient, (N,))
         if x_gradient is not None:
             check_array("x_gradient", x_gradient, x.shape)
-            np.matmul(dy, self._weight, out=x_gradient.reshape(-1, x_gradient.shape[-1]))
-
-
-@kernel("log-softmax")
-def log_softmax(x, out):
-    """x, out [N, C]; float64 inside, so that a row of out sums to 1 within float32."""
-    for i in range(x.shape[0]):
-        top = x[i].max()
-        total = 0.0
-        for c in range(x.shape[1]):
-            total += np.exp(np.float64(x[i, c] - top))
-        shift = top + np.log(total)
-        for c in range(x.shape[1]):
-            out[i, c] = x[i, c] - shift
+        dx = np.empty(0, np.float32) if x_gradient is None else x_gradient.reshape(-1)
+        parts = zip(self._E, self._at, self._dw, self._wide, self._team.ranges(x.shape[0] * x.shape[1]), strict=True)
+        self._team.run(
+            [
+                partial(
+                    dense_backward,
+                    x.reshape(-1),
+                    D,
+                    self._back,
+                    E,
+                    at,
+                    begin,
+                    end,
+                    out_gradient.reshape(-1),
+                    N,
+                    dw,
+                    wide,
+                    dx,
+                    x_gradient is not None,
+                )
+                for E, at, dw, wide, (begin, end) in parts
+            ]
+        )
+        for other in self._dw[1:]:
+            self._dw[0] += other
+        depth = padded(D + 1, ROWS)
+        unpack_gradient(self._dw[0], _ONE_GATE, PANEL, 0, depth, weight_gradient)
+        unpack_gradient(self._dw[0], _ONE_GATE, PANEL, D, depth, bias_gradient.reshape(-1, 1))

@@ -13,22 +13,14 @@ import numpy as np
 
 from kernels.cells import CELLS
 from kernels.checks import check_backward, check_sequence, check_weights
-from kernels.cpu.product import aligned, padded
-from kernels.cpu.steps import (
-    Slice,
-    add_rows,
-    backward_steps,
-    forward_steps,
-    pack_bias,
-    pack_weight,
-    unpack_gradient,
-    zero_padding,
-)
+from kernels.cpu.product import aligned, pack_bias, pack_weight, padded, unpack_gradient
+from kernels.cpu.steps import Slice, add_rows, backward_steps, forward_steps, zero_padding
 from kernels.cpu.target import COLUMNS, PANEL, ROWS
 from kernels.cpu.team import Team
 from kernels.interface import RecurrentShape
 
-CHUNK_ROWS = 128  # packed rows of a chunk: its pre-activations (512 KB at H = 256) stay in the second-level cache
+CHUNK_ROWS = 128  # packed rows of a chunk, if their pre-activations stay in the second-level cache (512 KB of it)
+LARGE_CHUNK_ROWS = 512  # else: fewer passes over the weights' gradient
 
 
 class Packing:
@@ -38,7 +30,7 @@ class Packing:
     utterances that run at time t are a prefix; row `offsets[t] + b` is frame t of the slice's utterance b.
     """
 
-    def __init__(self, lengths: np.ndarray, first: int, stride: int):
+    def __init__(self, lengths: np.ndarray, first: int, stride: int, chunk_rows: int):
         own = lengths[first::stride]
         active = np.searchsorted(-own, -np.arange(own[0]), side="left")  # how many are longer than t
         self.batch = len(own)
@@ -46,7 +38,7 @@ class Packing:
         self.rows = int(self.offsets[-1])
         starts, row = [0], 0
         for t, end in enumerate(self.offsets[1:].tolist()):
-            if end - row > CHUNK_ROWS and t > starts[-1]:
+            if end - row > chunk_rows and t > starts[-1]:
                 starts.append(t)
                 row = int(self.offsets[t])
         self.chunks = np.array([*starts, len(active)], np.int64)  # the first step of each chunk, and the end
@@ -169,7 +161,9 @@ class CpuRecurrentLayer:
 
     def _packings(self, lengths: np.ndarray) -> list[Packing]:
         slices = min(self._slices, len(lengths))
-        return [Packing(lengths, first, slices) for first in range(slices)]
+        fits = CHUNK_ROWS * self._weights[0].panels * PANEL <= 2**17
+        rows = CHUNK_ROWS if fits else LARGE_CHUNK_ROWS
+        return [Packing(lengths, first, slices, rows) for first in range(slices)]
 
     def _forward(self, x: np.ndarray, lengths: np.ndarray, out: np.ndarray, keep: bool) -> None:
         check_sequence(self.shape, x, lengths, out)

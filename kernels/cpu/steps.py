@@ -27,13 +27,10 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels.cells import CELLS
-from kernels.cpu.product import DEPTH, block_product, product
+from kernels.cpu.product import panel_stride, product, product_back, transpose_row, weight_gradient
 from kernels.cpu.target import COLUMNS, LANES, PANEL, ROWS
-from kernels.cpu.tile import tile
 from kernels.cpu.vector import load, store
 from kernels.jit import device_function, kernel
-
-_gradient_tile = tile(ROWS, ldb=PANEL, packed_a=True)
 
 
 @device_function
@@ -175,38 +172,6 @@ def forward_steps(cell_name, keep):
 
 
 @device_function
-def product_back(E, e, rows, Q, panels, N, D, d, ldd, M, add):
-    """D[M, N] (+)= E[M, all columns] Q[all columns, N]: E's panels stand rows apart, Q is packed."""
-    depth = panels if M <= ROWS else max(1, DEPTH // PANEL)
-    for n in range(N // COLUMNS):
-        for j in range(0, panels, depth):
-            block_product(
-                E, e + j * rows * PANEL, PANEL, Q, (n * panels + j) * PANEL * COLUMNS, D, d + n * COLUMNS, ldd,
-                M, PANEL, min(depth, panels - j), rows * PANEL, PANEL * COLUMNS, add or j > 0,
-            )  # fmt: skip
-
-
-@device_function
-def panel_stride(rows):
-    """Between transposed panels: a cache line more than they hold, or rows would fall on the same few cache sets."""
-    return rows * ROWS + 16
-
-
-@device_function
-def transpose_row(a, begin, size, at, to, stride):
-    """One row of A into the panels of ROWS = 6 that a packed-A tile reads; zeros fill the last panel."""
-    panels = size // ROWS
-    for m in range(panels):
-        # six values as two overlapping vectors of four
-        store(at, to + m * stride, load(a, begin + m * ROWS, 4), 4)
-        store(at, to + m * stride + 2, load(a, begin + m * ROWS + 2, 4), 4)
-    if size > panels * ROWS:
-        for q in range(ROWS):
-            k = panels * ROWS + q
-            at[to + panels * stride + q] = a[begin + k] if k < size else np.float32(0.0)
-
-
-@device_function
 def transpose_inputs(x, D, out, width, column, zeros, units, part, t0, t1, reverse, at):
     """[x, 1, h_prev] of a chunk's rows, transposed: the left-hand side of the weights' gradient."""
     stride = panel_stride(part.offsets[t1] - part.offsets[t0])
@@ -303,13 +268,7 @@ def backward_steps(cell_name):
                 if old > 0:
                     product_back(E, (offsets[t] - row0) * PANEL, rows, wh, panels, H, dh, 0, H, old, True)
             transpose_inputs(x, D, out, width, column, zeros, units, part, t0, t1, reverse, at)
-            for j in range(panels):
-                for q in range(0, PANEL, COLUMNS):
-                    for m in range(depth):
-                        _gradient_tile(
-                            at, m * panel_stride(rows), ROWS, E, j * rows * PANEL + q, dw, (j * depth + m) * ROWS * PANEL + q,
-                            PANEL, rows, 1, 0, 0, True,
-                        )  # fmt: skip
+            weight_gradient(at, E, rows, panels, depth, dw)
             if want_dx:
                 if DP == D and is_whole(part, t0, t1):
                     product_back(E, 0, rows, wx, panels, D, dx, t0 * part.batch * D, D, rows, add_dx)
@@ -318,59 +277,6 @@ def backward_steps(cell_name):
                     scatter(dxs, DP, part, t0, t1, dx, D, add_dx)
 
     return run
-
-
-@kernel("pack weights")
-def pack_weight(weight, gates, units_per_panel, forward, back):
-    """weight [G H, D] -> forward: [panel][block][k][COLUMNS], k an input; back: [block][column][COLUMNS] over inputs.
-
-    Column p of a unit is gate gates[p], or zeros where that is -1.
-    """
-    H = weight.shape[0] // (gates.max() + 1)
-    D = weight.shape[1]
-    P = gates.shape[0]
-    panels = forward.shape[0] // (D * PANEL)
-    for j in range(panels):
-        for p in range(P):
-            for v in range(units_per_panel):
-                unit = j * units_per_panel + v
-                if gates[p] < 0 or unit >= H:
-                    continue
-                row = gates[p] * H + unit
-                column = p * units_per_panel + v
-                to = (j * PANEL + column // COLUMNS * COLUMNS) * D + column % COLUMNS
-                for k in range(D):
-                    forward[to + k * COLUMNS] = weight[row, k]
-                for n in range(0, D, COLUMNS):
-                    to_back = (n * panels + j * COLUMNS) * PANEL + column * COLUMNS
-                    for k in range(n, min(n + COLUMNS, D)):
-                        back[to_back + k - n] = weight[row, k]
-
-
-@kernel("unpack gradients")
-def unpack_gradient(dw, gates, units_per_panel, first_row, depth, gradient):
-    """gradient [G H, D] from dw [panel][depth rows][PANEL], of whose rows those from first_row on are its inputs."""
-    H = gradient.shape[0] // (gates.max() + 1)
-    for p in range(gates.shape[0]):
-        if gates[p] < 0:
-            continue
-        for unit in range(H):
-            j = unit // units_per_panel
-            column = p * units_per_panel + unit % units_per_panel
-            begin = (j * depth + first_row) * PANEL + column
-            for k in range(gradient.shape[1]):
-                gradient[gates[p] * H + unit, k] = dw[begin + k * PANEL]
-
-
-@kernel("pack bias")
-def pack_bias(bias, gates, units_per_panel, packed):
-    """Adds bias [G H] to packed [panel][PANEL]."""
-    H = bias.shape[0] // (gates.max() + 1)
-    for p in range(gates.shape[0]):
-        if gates[p] >= 0:
-            for unit in range(H):
-                j = unit // units_per_panel
-                packed[j * PANEL + p * units_per_panel + unit % units_per_panel] += bias[gates[p] * H + unit]
 
 
 @kernel("zero padding")
