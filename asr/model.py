@@ -1,12 +1,14 @@
 """A model: how to make frames, what the labels mean, the network and its weights; one `.safetensors` file.
 
 The file's tensors are the weights under their names, float32 or float16. Its metadata are texts: `format` is
-"asr-model", `version` "1", and `features`, `alphabet`, `network`, `provenance` are JSON. Reading it runs no code.
+"asr-model", `version` "1", `checksum` that of `asr.tensorfile`, and `features`, `alphabet`, `network`, `provenance` are
+JSON. Reading it runs no code.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -15,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from asr import tensorfile
 from asr.alphabet import Alphabet
 from asr.config import from_table, to_table
 from asr.errors import AsrError, ModelError
 from asr.features import FeatureConfig
-from asr.files import write_atomically
 from asr.network import Network, NetworkConfig
 from asr.parameters import Parameters
 
@@ -59,23 +61,19 @@ class Model:
 
         Raises ModelError when it cannot be written; what was there before is then still there.
         """
-        from safetensors.numpy import save
-
         dtype = np.float16 if half else np.float32
         tensors = {name: np.ascontiguousarray(view, dtype) for name, view in self.parameters.items()}
-        metadata = {"format": FORMAT, "version": VERSION, **{key: json.dumps(part) for key, part in self._parts()}}
+        parts = {
+            "features": to_table(self.features),
+            "alphabet": self.alphabet.characters,
+            "network": to_table(self.network),
+            "provenance": dict(self.provenance),
+        }
+        texts = {"version": VERSION, **{name: json.dumps(part) for name, part in parts.items()}}
         try:
-            write_atomically(Path(path), save(tensors, metadata))
+            tensorfile.write(Path(path), FORMAT, tensors, texts)
         except OSError as error:
             raise ModelError(f"{path}: the model cannot be written ({error.strerror}); choose another place") from error
-
-    def _parts(self) -> list[tuple[str, Any]]:
-        return [
-            ("features", to_table(self.features)),
-            ("alphabet", self.alphabet.characters),
-            ("network", to_table(self.network)),
-            ("provenance", dict(self.provenance)),
-        ]
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Model:
@@ -84,23 +82,20 @@ class Model:
         Raises ModelError: no such model, a damaged or foreign file, parts that do not fit, weights not finite.
         """
         path = _find(name_or_path)
-        tensors, metadata = _read(path)
-        _require(metadata.get("format") == FORMAT, "not a model of this program: train one with `asr train`", path)
-        version = metadata.get("version")
-        _require(version == VERSION, f"format version {version} where this program reads {VERSION}: update it", path)
+        tensors, texts = tensorfile.read(path, FORMAT)
+        version = texts.get("version")
+        if version != VERSION:
+            raise ModelError(f"{path}: format version {version} where this program reads {VERSION}: update it")
         try:
-            features, alphabet, network, provenance = (
-                json.loads(metadata[key]) for key in ("features", "alphabet", "network", "provenance")
-            )
-            config = from_table(NetworkConfig, network, "network")
+            config = from_table(NetworkConfig, _part(texts, "network", dict), "network")
             return cls(
-                from_table(FeatureConfig, features, "features"),
-                Alphabet(alphabet),
+                from_table(FeatureConfig, _part(texts, "features", dict), "features"),
+                Alphabet(_part(texts, "alphabet", str)),
                 config,
                 _parameters(config, tensors),
-                provenance,
+                _part(texts, "provenance", dict),
             )
-        except (AsrError, KeyError, ValueError, TypeError, AttributeError) as error:
+        except AsrError as error:
             raise ModelError(f"{path}: the model is damaged: {error}; get the file again") from error
 
 
@@ -115,37 +110,36 @@ def _find(name_or_path: str | Path) -> Path:
     if str(name_or_path) in models:
         return models[str(name_or_path)]
     path = Path(name_or_path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ModelError(f"{path}: a folder, not a model; name the {SUFFIX} file in it")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelError(f"{path}: neither a file nor one of the bundled models ({', '.join(models) or 'none'})")
     return path
 
 
-def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """All tensors and the metadata of a safetensors file."""
-    from safetensors import SafetensorError, safe_open
-
+def _part(texts: Mapping[str, str], name: str, kind: type[Any]) -> Any:
+    """A part of the model from its JSON."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise ModelError(
-            f"{path}: not a readable safetensors file ({error}); it is damaged or of another kind"
-        ) from error
+        part = json.loads(texts[name])
+    except KeyError:
+        raise ModelError(f"{name} is missing") from None
+    except ValueError as error:
+        raise ModelError(f"{name} is not JSON ({error})") from error
+    _require(isinstance(part, kind), f"{name} is of a wrong type")
+    return part
 
 
 def _parameters(config: NetworkConfig, tensors: Mapping[str, np.ndarray]) -> Parameters:
+    _require(config.layers <= len(tensors), "its weights do not fit its network")  # or the layout could have no end
     layout = Network.layout(config)
-    _require(tensors.keys() == layout.keys(), "its weights do not fit its network")
+    _require({name: tensor.shape for name, tensor in tensors.items()} == layout, "its weights do not fit its network")
+    _require(all(tensor.dtype in (np.float32, np.float16) for tensor in tensors.values()), "a weight has a wrong type")
     parameters = Parameters(layout)
     for name, view in parameters.items():
-        tensor = tensors[name]
-        _require(tensor.shape == view.shape and tensor.dtype in (np.float32, np.float16), f"{name} has a wrong shape")
-        view[...] = tensor
+        view[...] = tensors[name]
     return parameters
 
 
-def _require(holds: bool, message: str, path: Path | None = None) -> None:
+def _require(holds: bool, message: str) -> None:
     if not holds:
-        raise ModelError(f"{path}: {message}" if path else message)
+        raise ModelError(message)

@@ -43,8 +43,8 @@ def describe(model: Model) -> dict[str, dict[str, str]]:
     from asr.config import to_table
 
     size = model.parameters.vector.size
-    provenance = dict(model.provenance)
-    scores, settings = provenance.pop("scores", {}), provenance.pop("config", {})
+    provenance = _texts(model.provenance)
+    settings, scores = _below(provenance, "config."), _below(provenance, "scores.")
     tables = {
         "network": _texts(to_table(model.network)) | {"weights": f"{size:,} ({size * 4 / 1e6:.2f} MB)"},
         "features": _texts(to_table(model.features)),
@@ -52,11 +52,9 @@ def describe(model: Model) -> dict[str, dict[str, str]]:
             "characters": model.alphabet.characters.replace(" ", "␣"),
             "labels": f"{model.alphabet.size}, the blank included",
         },
-        "training": _texts(provenance),
-        "settings": {
-            key: text for key, text in _texts(settings).items() if not key.startswith(("features.", "network."))
-        },
-        "scores": _texts(scores),
+        "training": {name: text for name, text in provenance.items() if not name.startswith(("config.", "scores."))},
+        "settings": {name: text for name, text in settings.items() if not name.startswith(("features.", "network."))},
+        "scores": scores,
     }
     return {title: rows for title, rows in tables.items() if rows}
 
@@ -70,6 +68,10 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
         elif value not in (None, "", []):
             rows[name] = _text(value)
     return rows
+
+
+def _below(rows: Mapping[str, str], prefix: str) -> dict[str, str]:
+    return {name.removeprefix(prefix): text for name, text in rows.items() if name.startswith(prefix)}
 
 
 def _text(value: Any) -> str:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from asr import model as module
+from asr import tensorfile
 from asr.alphabet import Alphabet
 from asr.errors import ModelError
 from asr.features import FeatureConfig
@@ -82,10 +85,20 @@ def test_truncated_files(saved: Path, keep: float) -> None:
         Model.load(saved)
 
 
+@given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_any_changed_bit_is_noticed(tmp_path_factory: pytest.TempPathFactory, position: float, bit: int) -> None:
+    path = tmp_path_factory.mktemp("damaged") / "m.safetensors"
+    small_model().save(path)
+    content = bytearray(path.read_bytes())
+    content[int(position * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"m\.safetensors: "):
+        Model.load(path)
+
+
 def metadata(**changes: str | None) -> dict[str, str]:
     """A good model's metadata, with changes; None takes a key out."""
     good: dict[str, str | None] = {
-        "format": "asr-model",
         "version": "1",
         "features": json.dumps({"coefficients": 4}),
         "alphabet": json.dumps(" ab"),
@@ -100,19 +113,21 @@ def weights() -> dict[str, np.ndarray]:
 
 
 def test_the_untouched_parts_make_a_model(tmp_path: Path) -> None:
-    save_file(weights(), tmp_path / "m.safetensors", metadata())
+    tensorfile.write(tmp_path / "m.safetensors", "asr-model", weights(), metadata())
     assert Model.load(tmp_path / "m.safetensors").network == NETWORK
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "pt"}, "not a model of this program"),
-        ({"format": None}, "not a model of this program"),
         ({"version": "2"}, "format version 2"),
         ({"features": None}, "features"),
         ({"features": "{"}, "damaged"),
-        ({"features": "[]"}, "damaged"),
+        ({"features": "[]"}, "features is of a wrong type"),
+        ({"alphabet": "3"}, "alphabet is of a wrong type"),
+        ({"provenance": "null"}, "provenance is of a wrong type"),
+        ({"network": '{"inputs": 12, "outputs": 4, "layers": 999999999}'}, "weights do not fit"),
+        ({"network": '{"inputs": 12, "outputs": 4, "cell": "gru", "layers": 2, "hidden": 999999999}'}, "do not fit"),
         ({"features": '{"colour": 1}'}, "colour: unknown key"),
         ({"features": '{"coefficients": 5}'}, "differ in dimension"),
         ({"alphabet": '" abc"'}, "differ in size"),
@@ -123,17 +138,24 @@ def test_the_untouched_parts_make_a_model(tmp_path: Path) -> None:
 )
 def test_metadata_that_do_not_fit(changes: dict[str, str | None], message: str, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
-    save_file(weights(), path, metadata(**changes))
+    tensorfile.write(path, "asr-model", weights(), metadata(**changes))
     with pytest.raises(ModelError, match=message) as caught:
         Model.load(path)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("texts", [None, {"format": "pt"}, {"format": "asr-checkpoint"}])
+def test_another_programs_file(texts: dict[str, str] | None, tmp_path: Path) -> None:
+    save_file(weights(), tmp_path / "m.safetensors", texts)
+    with pytest.raises(ModelError, match=r"m\.safetensors: not a file of format asr-model"):
+        Model.load(tmp_path / "m.safetensors")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_not_finite(value: float, tmp_path: Path) -> None:
     tensors = weights()
     tensors["output.bias"][1] = value
-    save_file(tensors, tmp_path / "m.safetensors", metadata())
+    tensorfile.write(tmp_path / "m.safetensors", "asr-model", tensors, metadata())
     with pytest.raises(ModelError, match="not a finite number"):
         Model.load(tmp_path / "m.safetensors")
 
@@ -142,8 +164,9 @@ def test_weights_of_another_shape_or_kind(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     for bias in (np.zeros(5, np.float32), np.zeros(4, np.int32), None):
         tensors = weights() | {"output.bias": bias}
-        save_file({name: value for name, value in tensors.items() if value is not None}, path, metadata())
-        with pytest.raises(ModelError, match=r"wrong shape|do not fit"):
+        present = {name: value for name, value in tensors.items() if value is not None}
+        tensorfile.write(path, "asr-model", present, metadata())
+        with pytest.raises(ModelError, match=r"wrong type|do not fit"):
             Model.load(path)
 
 
