@@ -20,6 +20,7 @@ import typer
 from benchmarks import cases, report, startup
 from benchmarks.cases import Case, chosen
 from benchmarks.compare import Arena, Limits, say
+from benchmarks.processes import ContenderError
 from benchmarks.report import Row
 
 from asr.errors import AsrError
@@ -207,9 +208,9 @@ def show(rows: Sequence[Row], json: Path | None, markdown: bool) -> None:
 def main() -> None:
     try:
         app()
-    except AsrError as error:
+    except (AsrError, ContenderError) as error:
         say(str(error))
-        sys.exit(error.exit_code)
+        sys.exit(getattr(error, "exit_code", 1))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import Any, Literal, Protocol, TypeVar
 
 from asr.errors import UsageError
@@ -83,12 +83,20 @@ class Named(Protocol):
 
 
 def chosen(cases: Sequence[Item], patterns: Sequence[str]) -> list[Item]:
-    """Cases whose name holds one of the patterns or matches it (`*`, `?`); all where there is none."""
-    wanted = [pattern if any(mark in pattern for mark in "*?") else f"*{pattern}*" for pattern in patterns]
-    found = [case for case in cases if not wanted or any(fnmatchcase(case.name, pattern) for pattern in wanted)]
-    if not found:
-        raise UsageError(f"no case is named so; there are: {'; '.join(case.name for case in cases)}")
-    return found
+    """Cases whose whole name one of the patterns matches (`*`, `?`), or that hold one without such marks; all where
+    there is no pattern. UsageError for a pattern that chooses none."""
+    found: set[str] = set()
+    for pattern in patterns:
+        glob = pattern if any(mark in pattern for mark in "*?") else f"*{pattern}*"
+        names = fnmatch.filter((case.name for case in cases), glob)
+        if not names:
+            raise UsageError(f"--cases {pattern}: there is none so named; choose from: {_listed(cases)}")
+        found.update(names)
+    return [case for case in cases if case.name in found or not patterns]
+
+
+def _listed(cases: Sequence[Named]) -> str:
+    return "; ".join(case.name for case in cases)
 
 
 def recurrence(threads: int) -> list[Case]:

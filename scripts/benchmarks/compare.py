@@ -13,7 +13,7 @@ from time import monotonic
 
 from benchmarks.cases import Case, Clock, Rival
 from benchmarks.jobs import MissingError
-from benchmarks.processes import Contender, Process
+from benchmarks.processes import Contender, ContenderError, Process
 from benchmarks.report import Row
 
 ROUND_SECONDS = 0.1  # a contender runs a short task several times in a round
@@ -102,7 +102,7 @@ class Arena:
         return done, median(peaks)
 
     def _contestant(self, contender: Contender, case: Case) -> Contestant | None:
-        """None, once named on stderr, where the rival is not installed."""
+        """None, and named on stderr, where the rival is not installed or fails."""
         if contender.library in self.missing:
             return None
         try:
@@ -110,7 +110,9 @@ class Arena:
         except MissingError as error:
             self.missing.add(contender.library)
             say(f"{error} is not installed, so {contender.library} is left out: pip install 'asr-from-sound[bench]'")
-            return None
+        except ContenderError as error:
+            say(f"{case.name}: {contender.library} failed and is left out: {error}")
+        return None
 
     def _process(self, contender: Contender) -> Process:
         if contender not in self.processes:

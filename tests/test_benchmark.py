@@ -1,0 +1,189 @@
+"""The benchmark: it compares what computes the same, names what is missing, and stays within its time."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tones
+
+from asr.errors import UsageError
+from kernels import open_backend
+from kernels.cpu import peak
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "scripts"))
+
+from benchmarks import cases, compare, jobs, report  # noqa: E402
+from benchmarks.processes import Contender, ContenderError, Process  # noqa: E402
+
+KEYS = {"case", "ours_ms", "rival", "rival_ms", "ratio", "gflops", "peak_fraction"}
+TORCH = importlib.util.find_spec("torch") is not None
+ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
+
+
+def benchmark(*arguments: object, before: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The script in a process of its own, with a folder before all others that modules are found in."""
+    paths = [str(path) for path in (before, ROOT) if path]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def rows(*arguments: object) -> list[dict[str, Any]]:
+    done = benchmark(*arguments, "--rounds", 1, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    assert found
+    assert all(row.keys() >= KEYS for row in found)
+    assert [row["case"] for row in found if row["failed"]] == []
+    return found
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("tones")
+    tones.make(folder, utterances=40)
+    return f"pairs:{folder}"
+
+
+@pytest.mark.skipif(not TORCH, reason="PyTorch is a rival, not needed otherwise")
+def test_a_training_step_is_compared_with_one_that_gives_the_same() -> None:
+    (row,) = rows("recurrence", "--cases", "rnn_tanh 500,16,39,256 train")
+    assert row["rival"] == "torch"
+    assert row["ratio"] == pytest.approx(row["rival_ms"] / row["ours_ms"])
+    assert row["clock"] == "cpu"
+    assert row["difference"] < 1e-5
+    products = 2 * 500 * 16 * 2 * 256 * (2 * (39 + 256) + 256)  # forward and weights' gradient, states' gradient
+    assert row["gflops"] == pytest.approx(products / row["ours_ms"] / 1e6)
+    assert row["peak_fraction"] == pytest.approx(row["gflops"] / row["peak_gflops"])
+    assert 0 < row["peak_fraction"] < 1.1
+
+
+def test_a_rival_that_is_not_installed_is_named_and_left_out(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('hidden', name='torch')\n")
+    done = benchmark("ctc", "--cases", "ctc 500,16,29,60", "--seconds", 1, "--json", "-", before=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("torch is not installed") == 1
+    for row in json.loads(done.stdout):
+        assert row["ours_ms"] > 0
+        assert row["rival"] is row["ratio"] is row["met"] is None
+
+
+@pytest.mark.skipif(not TORCH, reason="PyTorch is a rival, not needed otherwise")
+def test_updates_come_to_the_same_loss_as_pytorch_s(corpus: str) -> None:
+    (row,) = rows("train-step", "--corpus", corpus, "--updates", 2, "--cases", "epoch*packed")
+    assert row["rival"] == "torch"
+    assert row["difference"] < 1e-3
+    assert row["gflops"] > 0
+
+
+def test_transcription_is_compared_with_the_sound_and_with_the_network_elsewhere(corpus: str) -> None:
+    found = rows("transcribe", "--corpus", corpus, "--files", 10, "--cases", "files", "--cases", "network")
+    files = next(row for row in found if row["case"] == "files")
+    assert files["rival"] == "real time"
+    assert files["ratio"] == pytest.approx(files["rival_ms"] / files["ours_ms"])
+    assert files["ratio"] > 1
+    elsewhere = {row["rival"]: row["difference"] for row in found if row["case"] == "network"}
+    assert ("onnxruntime" in elsewhere) == ONNX
+    assert ("torch" in elsewhere) == TORCH
+    assert max([difference for difference in elsewhere.values() if difference is not None], default=0) < 1e-4
+
+
+def test_features_are_librosa_s(corpus: str) -> None:
+    (row,) = rows("features", "--corpus", corpus, "--files", 8)
+    assert row["rival"] == "librosa"
+    assert row["difference"] < 1e-3
+
+
+def test_starts_are_timed_and_may_not_compile() -> None:
+    found = {row["case"]: row for row in rows("startup", "--cases", "import asr", "--cases", "*help")}
+    assert found.keys() == {"import asr", "asr --help"}
+    assert all(row["ours_ms"] > 0 and row["note"] == "0 kernels compiled" for row in found.values())
+    assert found["import asr"]["rival_ms"] == 300
+
+
+def test_time_is_bounded_and_what_is_left_out_is_named() -> None:
+    done = benchmark("recurrence", "--cases", "tile*", "--seconds", 0.1, "--markdown")
+    assert done.returncode == 0, done.stderr
+    heading, rule, *lines = done.stdout.splitlines()
+    assert heading.startswith("| case | rival | ours ms |")
+    assert set(rule) <= set("| -:")
+    assert [line.split(" | ")[0] for line in lines] == ["| tile 16 lanes"]
+    assert "no time left for tile 8 lanes; tile 4 lanes" in done.stderr
+
+
+def test_an_unknown_case_is_wrong_usage() -> None:
+    done = benchmark("ctc", "--cases", "cct")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "ctc 500,16,29,60" in done.stderr
+
+
+def test_patterns_choose_by_name() -> None:
+    names = [case.name for case in cases.chosen(cases.recurrence(1), ["lstm*128 train", "gru"])]
+    assert names == ["lstm 500,16,39,128 train", "lstm 500,16,256,128 train", "gru 500,16,39,256 train"]
+    assert len(cases.chosen(cases.recurrence(1), [])) == len({case.name for case in cases.recurrence(1)})
+    with pytest.raises(UsageError, match="transformer"):
+        cases.chosen(cases.recurrence(1), ["lstm", "transformer"])
+
+
+def test_a_target_is_met_or_not() -> None:
+    row = report.Row("case", 1.0, "rival", 2.0, 2.0, gflops=70.0, peak_fraction=0.7)
+    assert row.met is None
+    assert replace(row, target=2.0).met is True
+    assert replace(row, target=2.1).met is False
+    assert replace(row, target=2.0, peak_target=0.75).met is False
+    assert replace(row, target=1.0, failed="another result").met is False
+
+
+def test_medians_are_of_each_part() -> None:
+    contestant = compare.Contestant.__new__(compare.Contestant)
+    contestant.timings = {0: [(1.0, 0.5), (9.0, 8.0), (2.0, 0.6)], 1: [(10.0, 5.0)], 2: []}
+    assert contestant.seconds("wall", [0, 1]) == 12.0
+    assert contestant.seconds("cpu", [0]) == 0.6
+
+
+def test_a_failure_in_a_contender_s_process_is_told_and_survived() -> None:
+    process = Process(Contender("ours"))
+    try:
+        with pytest.raises(ContenderError, match="unknown cell 'transformer'"):
+            process.prepare("train layer", {"cell": "transformer", "sizes": [1, 1, 1, 1]})
+        assert process.prepare("ctc", {"sizes": [5, 2, 4, 2]})["parts"] == 1
+        assert len(process.ask(do="time", part=0, repeat=3, warm=True)["timings"]) == 3
+        memory = process.ask(do="memory")
+        assert 1 < memory["now"] <= memory["peak"]
+    finally:
+        process.close()
+
+
+def test_rivals_get_the_frames_as_we_stack_them() -> None:
+    rng = np.random.default_rng(1)
+    frames, lengths = rng.standard_normal((7, 3, 2)).astype(np.float32), np.array([7, 5, 1], np.int32)
+    for b, length in enumerate(lengths):
+        frames[length:, b] = 0
+    ours = np.empty((3, 3, 6), np.float32)
+    open_backend("reference").stack_frames(frames, lengths, 3, ours)
+    theirs, steps = jobs.stacked(frames, lengths, 3)
+    assert steps.tolist() == [3, 2, 1]
+    np.testing.assert_array_equal(jobs.within(theirs, steps), jobs.within(ours, steps))
+
+
+def test_the_bare_tile_comes_near_the_peak_but_not_above() -> None:
+    tile = peak.BareTile()
+    tile.run()
+    speeds, peaks = [], []
+    for _ in range(20):
+        peaks.append(peak.measure(0.002))
+        begun = time.thread_time_ns()
+        tile.run()
+        speeds.append(tile.flops / (time.thread_time_ns() - begun))
+    assert 0.3 < max(speeds) / max(peaks) < 1.15  # wide: the machine may be busy
