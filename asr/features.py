@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
+import shutil
+import tempfile
+import threading
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
 
 from asr.audio import Audio
 from asr.errors import AudioError, UsageError
+from asr.files import cache_folder
+
+log = logging.getLogger("asr")
 
 # Deviations below this are rounding, not signal: digital silence becomes zeros, not noise. Speech has 0.1 and more.
 SMALLEST_DEVIATION = 1e-3
 BLOCK = 4096  # frames (41 s) whose spectrum is held at a time: an hour's would take a gigabyte
 LOUDNESS_RANGE = 80.0  # dB below the loudest mel value at which all others are floored
+
+_loading = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -105,8 +116,7 @@ def extract(audio: Audio, config: FeatureConfig) -> np.ndarray:
 
 def _cepstra(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
     """MFCC `[coefficients, T]`: DCT-II of the log power of mel bands, floored 80 dB below the loudest."""
-    import librosa
-
+    librosa = _librosa()
     decibels = librosa.power_to_db(_mel_power(samples, config), top_db=LOUDNESS_RANGE)
     cepstra: np.ndarray = librosa.feature.mfcc(S=decibels, n_mfcc=config.coefficients, dct_type=2, norm="ortho")
     return cepstra
@@ -114,8 +124,6 @@ def _cepstra(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
 
 def _mel_power(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
     """Power in mel bands, float32 `[filters, T]`; frame 0 is centred at the first sample, with zeros before it."""
-    import librosa
-
     size, hop = config.transform_samples, config.hop_samples
     emphasised = np.pad(np.asarray(samples, np.float32), size // 2)
     inside = emphasised[size // 2 : size // 2 + len(samples)]
@@ -123,7 +131,7 @@ def _mel_power(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
     mel = _mel_filters(config.rate, size, config.filters, config.low, config.high)
     blocks = []
     for first in range(0, 1 + len(samples) // hop, BLOCK):
-        spectra = librosa.stft(
+        spectra = _librosa().stft(
             emphasised[first * hop : (first + BLOCK - 1) * hop + size],
             n_fft=size,
             win_length=config.window_samples,
@@ -141,18 +149,15 @@ def _mel_filters(rate: int, size: int, filters: int, low: float, high: float) ->
 
     Sparse is quicker, and its products are the same bits whatever threads a BLAS would have used.
     """
-    import librosa
     from scipy.sparse import csr_matrix
 
-    return csr_matrix(librosa.filters.mel(sr=rate, n_fft=size, n_mels=filters, fmin=low, fmax=high))
+    return csr_matrix(_librosa().filters.mel(sr=rate, n_fft=size, n_mels=filters, fmin=low, fmax=high))
 
 
 def _with_deltas(cepstra: np.ndarray, config: FeatureConfig) -> np.ndarray:
     """`[coefficients, T]` -> `[T, dimension]`; beyond its ends an utterance is taken to stay as it is there."""
-    import librosa
-
     orders = [
-        librosa.feature.delta(cepstra, width=config.delta_width, order=order, mode="nearest")
+        _librosa().feature.delta(cepstra, width=config.delta_width, order=order, mode="nearest")
         for order in range(1, config.deltas + 1)
     ]
     return np.concatenate([cepstra, *orders]).T
@@ -163,6 +168,42 @@ def _normalised(frames: np.ndarray) -> np.ndarray:
     deviation = frames.std(axis=0, dtype=np.float64)
     normalised: np.ndarray = (frames - mean) / np.where(deviation < SMALLEST_DEVIATION, np.inf, deviation)
     return normalised
+
+
+@cache
+def _librosa() -> Any:
+    """librosa, and all that we call of it, loaded.
+
+    It compiles functions of its own as it is loaded, and cannot be where Numba finds no folder to keep them in, as in
+    an image whose user has no home. So they go to our cache, or to a folder that is gone when the process ends.
+    """
+    import numba
+
+    settings: Any = numba.config
+    with _loading:
+        before = settings.CACHE_DIR
+        settings.CACHE_DIR = before or _compiled_folder()
+        try:
+            import librosa
+
+            _ = librosa.stft, librosa.power_to_db, librosa.filters.mel, librosa.feature.mfcc, librosa.feature.delta
+        finally:
+            settings.CACHE_DIR = before
+    return librosa
+
+
+def _compiled_folder() -> str:
+    folder = cache_folder(f"librosa-{version('librosa')}")
+    try:
+        if not folder.exists():
+            log.info("compiling librosa's functions for this processor")
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        passing = tempfile.mkdtemp(prefix="asr-")
+        atexit.register(shutil.rmtree, passing, ignore_errors=True)
+        return passing
+    return str(folder)
 
 
 def _require(holds: bool, message: str) -> None:

@@ -1,10 +1,17 @@
-"""Writing files so that a reader sees the old content or the new, never half of it."""
+"""Files: where a cache belongs, and writing so that a reader sees the old content or the new, never half of it."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+
+import platformdirs
+
+
+def cache_folder(name: str) -> Path:
+    """A folder in `$ASR_CACHE`, else in the user's cache folder of this system. It may be deleted at any time."""
+    return Path(os.environ.get("ASR_CACHE") or platformdirs.user_cache_dir("asr", appauthor=False)) / name
 
 
 def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:

@@ -18,13 +18,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from asr.config import to_table
 from asr.corpora.utterance import Utterance
 from asr.errors import AsrError
 from asr.features import FeatureConfig
-from asr.files import write_atomically
+from asr.files import cache_folder, write_atomically
 from asr.training.augment import copy_frames
 from asr.training.config import Copy
 from asr.training.progress import Progress
@@ -36,12 +35,6 @@ MARK = b"asrF"
 Lengths = dict[Copy, int]  # frames of each copy
 
 
-def default_folder() -> Path:
-    """`$ASR_CACHE`, else the user's cache folder of this system; in it, `features`. It may be deleted at any time."""
-    base = os.environ.get("ASR_CACHE") or platformdirs.user_cache_dir("asr", appauthor=False)
-    return Path(base) / "features"
-
-
 class FeatureCache:
     """The frames of utterances and their altered copies.
 
@@ -50,14 +43,14 @@ class FeatureCache:
     config : of the frames
     snr_spread : dB, of the noisy copies
     progress : told when the disk cannot be written
-    folder : where entries lie
+    folder : where entries lie; None: in the user's cache folder
     """
 
     def __init__(self, config: FeatureConfig, snr_spread: float, progress: Progress, folder: Path | None = None):
         self.config = config
         self.snr_spread = snr_spread
         self.progress = progress
-        self.folder = folder or default_folder()
+        self.folder = folder or cache_folder("features")
         self._memory: dict[Path, np.ndarray] = {}
         self._lock = threading.Lock()
         self._settings = [FORMAT, to_table(config), snr_spread, version("librosa"), version("soxr")]

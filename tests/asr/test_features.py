@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +16,8 @@ from hypothesis import strategies as st
 from asr.audio import Audio
 from asr.config import from_table, to_table
 from asr.errors import AudioError, UsageError
-from asr.features import FeatureConfig, extract
+from asr.features import FeatureConfig, _compiled_folder, extract
+from asr.files import cache_folder
 
 CONFIG = FeatureConfig()
 PLAIN = FeatureConfig(normalise="none", deltas=0, preemphasis=0.0)
@@ -133,6 +138,35 @@ def test_wrong_settings_are_named(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError) as caught:
         from_table(FeatureConfig, wrong, "here")
     assert next(iter(wrong)) in str(caught.value)
+
+
+def test_librosa_keeps_its_compiled_functions_in_our_cache() -> None:
+    """Elsewhere Numba may find no folder that can be written, and librosa could not be imported at all."""
+    program = """
+import librosa, numba
+from asr.features import _librosa
+print(_librosa().core.notation.__o_fold.stats.cache_path, numba.config.CACHE_DIR, sep="|")
+"""
+    command = [sys.executable, "-c", program]
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    path, setting = printed.rstrip("\n").split("|")
+    assert Path(path).parent.parent == cache_folder("")
+    assert setting == ""  # other programs' functions are not our business
+
+
+def test_where_the_cache_cannot_be_written_they_go_to_a_passing_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ASR_CACHE", str(tmp_path / "file"))
+    ends: list[str] = []
+    monkeypatch.setattr("atexit.register", lambda remove, folder, **_: ends.append(folder))
+    folder = _compiled_folder()
+    assert ends == [folder]
+    assert Path(folder).is_dir()
+    assert not Path(folder).is_relative_to(tmp_path)
+    Path(folder).rmdir()
 
 
 def test_settings_there_and_back() -> None:

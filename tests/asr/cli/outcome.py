@@ -17,4 +17,4 @@ RunAsr = Callable[..., Outcome]
 
 def without_compiling(err: str) -> str:
     """What was said on stderr, but for the news of compiling, which only a first run has."""
-    return "".join(line for line in err.splitlines(keepends=True) if "compiling kernel" not in line)
+    return "".join(line for line in err.splitlines(keepends=True) if "compiling " not in line)
