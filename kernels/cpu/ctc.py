@@ -28,7 +28,7 @@ from kernels.checks import check_ctc
 from kernels.cpu.product import aligned
 from kernels.cpu.target import LANES
 from kernels.cpu.team import Team
-from kernels.cpu.vector import flush_denormals, largest, load, restore_denormals, spread, store, total
+from kernels.cpu.vector import flush_denormals, largest, load, prefetch, restore_denormals, spread, store, total
 from kernels.jit import device_function, kernel, subroutine
 from kernels.scalar import exp2, select
 
@@ -69,7 +69,7 @@ def _power_of_two(n):
 
 
 @device_function
-def _exponentials(x, begin, C, lane, out):
+def _exponentials(x, begin, following, C, lane, out):
     """out[c] = e**(x[c] - largest x); returns the largest x, the sum of out (NaN if a value is not finite) and the
     least of out.
 
@@ -91,6 +91,7 @@ def _exponentials(x, begin, C, lane, out):
     tops, unless_finite = last, last * zero
     for c in range(0, whole, LANES):
         v = load(x, begin + c, LANES)
+        prefetch(x, following + c)
         tops = select(v > tops, v, tops)
         unless_finite = unless_finite + v * zero
     top = largest(tops)
@@ -108,13 +109,15 @@ def _exponentials(x, begin, C, lane, out):
 
 
 @device_function
-def _write_softmax(x, begin, C, top, scale, out):
+def _write_softmax(x, begin, following, C, top, scale, out):
     """out = the row's softmax; scale is 1 / its mass."""
     if C < LANES:
         for c in range(C):
             out[begin + c] = exp2((x[begin + c] - top) * _LOG2E) * scale
         return
     for c in range(0, C // LANES * LANES, LANES):
+        prefetch(x, following + c)
+        prefetch(out, following + c)
         store(out, begin + c, exp2((load(x, begin + c, LANES) - top) * _LOG2E) * scale, LANES)
     end = begin + C - LANES
     store(out, end, exp2((load(x, end, LANES) - top) * _LOG2E) * scale, LANES)
@@ -146,11 +149,12 @@ def _alpha_row(blank, label, prob, old, new, blank_prob, scale, skip, low, high)
 
 @device_function
 def _beta_row(to_end_blank, to_end_label, blank, label, prob, row, blank_prob, scale, skip, posterior, low, high):
-    """One step backwards, in place; leaves the labels' posteriors in `posterior` and returns the blanks' and all's.
+    """One step backwards, in place; leaves the labels' posteriors in `posterior`. Returns three sums: the blanks'
+    posteriors, all posteriors, and the masses to the end.
 
     In `to_end_*` stands, for each position of the next row, its mass to the end times its probability.
     """
-    blanks, labels = spread(0.0, HALF), spread(0.0, HALF)
+    blanks, labels, to_end = spread(0.0, HALF), spread(0.0, HALF), spread(0.0, HALF)
     both = spread(blank_prob * scale, HALF)
     for i in range(low, high + 1, HALF):
         here = load(to_end_label, i, HALF)
@@ -163,10 +167,11 @@ def _beta_row(to_end_blank, to_end_label, blank, label, prob, row, blank_prob, s
         store(to_end_label, i, from_label * (load(prob, row + i, HALF) * scale), HALF)
         blanks = blanks + from_blank * load(blank, row + i, HALF)
         labels = labels + mass
+        to_end = to_end + (from_blank + from_label)
     store(to_end_blank, high + 1, 0.0, HALF)
     store(to_end_label, high, 0.0, HALF)
     of_blanks = total(blanks)
-    return of_blanks, of_blanks + total(labels)
+    return of_blanks, of_blanks + total(labels), total(to_end)
 
 
 @device_function
@@ -182,7 +187,7 @@ def _fast(x, B, C, b, T, y, S, w, want, gradient):
     exponents, shift, scale, faint = np.int64(0), np.int64(0), 1.0, False
     for t in range(T):
         begin = (t * B + b) * C
-        top, mass, least = _exponentials(x, begin, C, w.lane, w.exps)
+        top, mass, least = _exponentials(x, begin, begin + B * C, C, w.lane, w.exps)
         if not np.isfinite(mass):
             return np.nan
         w.tops[t], w.scales[t] = top, np.float32(1.0) / mass
@@ -216,21 +221,23 @@ def _fast(x, B, C, b, T, y, S, w, want, gradient):
         begin = (t * B + b) * C
         low, high = max(0, S - (T - t)), min(S, t + 1)
         row = (t + 1) * stride
-        of_blanks, everything = _beta_row(
+        of_blanks, everything, to_end = _beta_row(
             end_blank, end_label, blank, label, prob, row, w.blanks[t], scale, w.skip, w.posterior, low, high
         )
         if low > 0:
             end_blank[low - 1] = 0.0
             end_label[low - 1] = 0.0
-        if not SMALLEST < everything < GREATEST:
+        if not (everything > SMALLEST and to_end < GREATEST):
             return -1.0
         applied = exponents
         exponents += shift
-        shift = -_exponent(everything)
+        # Where the paths to a step and those from it favour different positions, their product is far below both:
+        # half the distance for each
+        shift = -(_exponent(everything) + _exponent(to_end)) // 2
         scale = _power_of_two(shift)
         share = 1.0 / everything
         if want:
-            _write_softmax(x, begin, C, w.tops[t], w.scales[t], gradient)
+            _write_softmax(x, begin, begin - B * C, C, w.tops[t], w.scales[t], gradient)
             gradient[begin] -= np.float32(of_blanks * share)
             for i in range(low, high):
                 gradient[begin + y[i]] -= np.float32(w.posterior[i] * share)
