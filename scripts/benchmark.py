@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -23,7 +23,7 @@ from benchmarks.compare import Arena, Limits, say
 from benchmarks.processes import ContenderError
 from benchmarks.report import Row
 
-from asr.errors import AsrError
+from asr.errors import AsrError, UsageError
 
 CORPORA = Path(os.environ.get("ASR_CORPORA", Path(__file__).resolve().parents[2] / "shared" / "corpora"))
 TRAINING = f"an4:{CORPORA / 'an4'}:train"
@@ -90,13 +90,7 @@ def train_step(
 
     All start from the same weights and must come to the same loss after 20 updates.
     """
-    from benchmarks import speech
-
-    with TemporaryDirectory() as folder:
-        wanted = chosen(cases.train_step(threads, folder), names or [])
-        speech.write_training(Path(folder), speech.utterances(corpora or [TRAINING], None), updates)
-        rows = measure(wanted, seconds, rounds)
-    show(rows, json, markdown)
+    show(train_step_rows(names, seconds, rounds, threads, updates, corpora), json, markdown)
 
 
 @app.command()
@@ -112,20 +106,7 @@ def transcribe(
     markdown: Markdown = False,
 ) -> None:
     """Files to texts against the sound's own duration; the network alone against onnxruntime and PyTorch."""
-    from benchmarks import speech
-
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        listing = folder / "listing.json"
-        usual = str(folder / "random.safetensors")
-        wanted = chosen(cases.transcribe(threads, name, model or usual, str(listing)), names or [])
-        spoken = speech.utterances(corpora or LISTENING, files)
-        speech.write_listing(listing, spoken)
-        speech.write_model(Path(usual))
-        if any(case.task == "infer network" for case in wanted):
-            speech.write_inference(folder, spoken)
-        rows = measure(wanted, seconds, rounds)
-    show(rows, json, markdown)
+    show(transcribe_rows(names, seconds, rounds, threads, files, corpora, model), json, markdown)
 
 
 @app.command()
@@ -138,13 +119,7 @@ def features(
     markdown: Markdown = False,
 ) -> None:
     """MFCC and deltas for an hour of sound, against librosa called plainly. Reading files is not counted."""
-    from benchmarks import speech
-
-    with TemporaryDirectory() as folder:
-        listing = Path(folder) / "listing.json"
-        speech.write_listing(listing, speech.utterances(corpora or LISTENING, files))
-        rows = measure(cases.features(str(listing)), seconds, rounds)
-    show(rows, json, markdown)
+    show(features_rows(seconds, rounds, files, corpora), json, markdown)
 
 
 @app.command("startup")
@@ -157,6 +132,85 @@ def starts(
     markdown: Markdown = False,
 ) -> None:
     """Commands from the start of their process to its end, with a cold and with a warm cache of kernels."""
+    show(startup_rows(names, seconds, rounds, model), json, markdown)
+
+
+@app.command()
+def tables(
+    document: Annotated[Path, typer.Argument(metavar="FILE", help="A Markdown file with marks for the tables.")],
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="For each table.")] = 600.0,
+    only: Annotated[list[str] | None, typer.Option("--only", help="This table alone; may be repeated.")] = None,
+    corpora: Corpora = None,
+    model: ModelFile = None,
+) -> None:
+    """Run everything and put the tables into a document, each between <!-- NAME --> and <!-- end of NAME -->."""
+    makers: dict[str, Callable[[], str]] = {
+        "machine": report.machine,
+        "recurrence": lambda: report.as_markdown(measure(cases.recurrence(1), seconds, 7)),
+        "ctc": lambda: report.as_markdown(measure(cases.ctc(1), seconds, 7)),
+        "train-step": lambda: report.as_markdown(train_step_rows(None, seconds, 3, 1, None, corpora)),
+        "transcribe": lambda: report.as_markdown(transcribe_rows(None, seconds, 3, 1, None, corpora, model)),
+        "features": lambda: report.as_markdown(features_rows(seconds, 3, 130, corpora)),
+        "startup": lambda: report.as_markdown(startup_rows(None, seconds, 5, model)),
+    }
+    text = document.read_text()
+    unmarked = [name for name in only or makers if name not in makers or not report.marked(text, name)]
+    if unmarked:
+        raise UsageError(f"{document}: no marks for a table {unmarked[0]}; tables are {', '.join(makers)}")
+    for name in only or makers:
+        text = report.fill(text, name, makers[name]())
+        document.write_text(text)
+
+
+def train_step_rows(
+    names: Sequence[str] | None,
+    seconds: float | None,
+    rounds: int,
+    threads: int,
+    updates: int | None,
+    corpora: Sequence[str] | None,
+) -> list[Row]:
+    from benchmarks import speech
+
+    with TemporaryDirectory() as folder:
+        wanted = chosen(cases.train_step(threads, folder), names or [])
+        speech.write_training(Path(folder), speech.utterances(corpora or [TRAINING], None), updates)
+        return measure(wanted, seconds, rounds)
+
+
+def transcribe_rows(
+    names: Sequence[str] | None,
+    seconds: float | None,
+    rounds: int,
+    threads: int,
+    files: int | None,
+    corpora: Sequence[str] | None,
+    model: str | None,
+) -> list[Row]:
+    from benchmarks import speech
+
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        listing, usual = folder / "listing.json", folder / "random.safetensors"
+        wanted = chosen(cases.transcribe(threads, name, model or str(usual), str(listing)), names or [])
+        spoken = speech.utterances(corpora or LISTENING, files)
+        speech.write_listing(listing, spoken)
+        speech.write_model(usual)
+        if any(case.task == "infer network" for case in wanted):
+            speech.write_inference(folder, spoken)
+        return measure(wanted, seconds, rounds)
+
+
+def features_rows(seconds: float | None, rounds: int, files: int | None, corpora: Sequence[str] | None) -> list[Row]:
+    from benchmarks import speech
+
+    with TemporaryDirectory() as folder:
+        listing = Path(folder) / "listing.json"
+        speech.write_listing(listing, speech.utterances(corpora or LISTENING, files))
+        return measure(cases.features(str(listing)), seconds, rounds)
+
+
+def startup_rows(names: Sequence[str] | None, seconds: float | None, rounds: int, model: str | None) -> list[Row]:
     from benchmarks import speech
 
     end = monotonic() + (seconds or float("inf"))
@@ -171,7 +225,7 @@ def starts(
                 say(f"no time left for {'; '.join(start.name for start in wanted[index:])}")
                 break
             rows.append(startup.measure(start, folder, rounds))
-    show(rows, json, markdown)
+    return rows
 
 
 def measure(wanted: Sequence[Case], seconds: float | None, rounds: int) -> list[Row]:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import platform
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+
+from kernels.cpu.target import LANES
+from kernels.cpu.team import available_threads
 
 HEADINGS = (
     "case",
@@ -22,6 +30,7 @@ HEADINGS = (
     "differ",
     "note",
 )
+VERSIONS = ("numba", "llvmlite", "numpy", "torch", "onnxruntime", "librosa")
 LEFT = ("case", "rival", "clock", "met", "note")
 
 
@@ -134,3 +143,36 @@ def _number(value: float | None) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
+def machine() -> str:
+    """What the figures of a document were measured on, and with which versions."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
+    processor = names[0] if names else platform.processor() or platform.machine()
+    features = f"{LANES} float32 lanes, {available_threads()} cores"
+    versions = ", ".join(f"{package} {version}" for package in VERSIONS if (version := _version(package)))
+    return f"{processor} ({features}); Python {platform.python_version()}, {versions}; {date.today().isoformat()}."
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def marked(text: str, name: str) -> bool:
+    """Whether a document has a place for the table of this name."""
+    return 0 <= text.find(_mark(name)) < text.find(_mark(f"end of {name}"))
+
+
+def fill(text: str, name: str, table: str) -> str:
+    """The document with what stands between the marks of `name` replaced."""
+    before, rest = text.split(_mark(name), 1)
+    after = rest.split(_mark(f"end of {name}"), 1)[1]
+    return f"{before}{_mark(name)}\n\n{table}\n\n{_mark(f'end of {name}')}{after}"
+
+
+def _mark(name: str) -> str:
+    return f"<!-- {name} -->"
