@@ -11,8 +11,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-import kernels
-
 if TYPE_CHECKING:
     from asr.corpora import open_corpus, split_by_speaker
     from asr.errors import AsrError
@@ -24,11 +22,25 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-if getattr(kernels, "PROJECT", None) != "asr-from-sound":
+
+def _check_kernels() -> None:
+    """Explain another package's module `kernels`, which may even fail as it is imported."""
+    place, cause = None, None
+    try:
+        import kernels
+
+        place = kernels.__file__
+        if getattr(kernels, "PROJECT", None) == "asr-from-sound":
+            return
+    except ImportError as error:
+        cause = error
     raise ImportError(
-        f"the module `kernels` found at {getattr(kernels, '__file__', None)} is another package's, not the one that "
-        "comes with asr: install asr in a virtual environment of its own, without the package named `kernels`"
-    )
+        f"the module `kernels` found ({place or cause}) is another package's, not the one that comes with asr: "
+        "install asr in a virtual environment of its own, without the package named `kernels`"
+    ) from cause
+
+
+_check_kernels()
 
 _HOMES = {
     "AsrError": "asr.errors",

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 from asr.errors import UsageError
 
+_MARGIN = ["REF:", "HYP:", "    "]
+
 if TYPE_CHECKING:
     from jiwer import CharacterOutput, WordOutput
 
@@ -99,7 +101,7 @@ def score(references: Sequence[str], hypotheses: Sequence[str]) -> Score:
     return Score(_counts(jiwer.process_words(*plain)), _counts(jiwer.process_characters(*plain)), len(references))
 
 
-def alignment(reference: str, hypothesis: str) -> str:
+def alignment(reference: str, hypothesis: str, width: int = 100) -> str:
     """The words of one pair in columns: the reference, the hypothesis, and a letter below each error.
 
     ::
@@ -107,14 +109,18 @@ def alignment(reference: str, hypothesis: str) -> str:
         REF: one two *** four
         HYP: one too and four
                  S   I
+
+    width : of the lines; what does not fit follows below. Only a single word may be wider
     """
-    rows = ["REF:", "HYP:", "    "]
+    blocks: list[list[str]] = []
     for cells in _columns(_spaced(reference), _spaced(hypothesis)):
-        width = max(_width(cell) for cell in cells)
+        needed = max(_width(cell) for cell in cells)
+        if not blocks or _width(blocks[-1][0]) + 1 + needed > width:
+            blocks.append(list(_MARGIN))
         for row, cell in enumerate(cells):
             missing = "*" if row < 2 and not cell else " "
-            rows[row] += " " + cell + missing * (width - _width(cell))
-    return "\n".join(row.rstrip() for row in rows)
+            blocks[-1][row] += " " + cell + missing * (needed - _width(cell))
+    return "\n\n".join("\n".join(row.rstrip() for row in block) for block in blocks or [_MARGIN])
 
 
 def _spaced(text: str) -> str:

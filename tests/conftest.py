@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)  # a shared machine may be slow at any time
+settings.load_profile("patient")
 
 ROOT = Path(__file__).resolve().parents[1]
 

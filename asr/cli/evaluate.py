@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from asr.evaluation import Evaluation
 
 FIGURES = ("wer", "cer", "utterances", "words", "rtf")
-EXAMPLES = 3  # of each kind
+EXAMPLES = 3  # of each kind at most
 
 
 def evaluate(
@@ -52,18 +53,19 @@ def report(result: Evaluation) -> str:
     """The figures and examples for a person."""
     words, characters = result.score.words, result.score.characters
     edits = f"{words.substitutions} substituted, {words.deletions} deleted, {words.insertions} inserted"
-    speed = f"{result.rtf:.3f} ({result.audio_seconds:.0f} s of audio in {result.decode_seconds:.1f} s)"
+    factor = "-" if math.isnan(result.rtf) else f"{result.rtf:.3f}"
+    speed = f"{factor} ({result.audio_seconds:.0f} s of audio in {result.decode_seconds:.1f} s)"
     lines = [
         f"word error rate       {_percent(result.score.wer)}   {edits} of {words.reference}",
         f"character error rate  {_percent(result.score.cer)}   {characters.errors} of {characters.reference}",
         f"utterances            {result.score.utterances}",
         f"real-time factor      {speed}",
     ]
-    for kind, examples in result.examples(EXAMPLES).items():
+    for kind, examples in result.examples(max(1, min(EXAMPLES, len(result.results) // 3))).items():
         for example in examples:
             lines += ["", f"{kind}: {example.id}, word error rate {_percent(example.score.wer)}", example.alignment]
     return "\n".join(lines)
 
 
 def _percent(rate: float) -> str:
-    return f"{100 * rate:.2f} %"
+    return "-" if math.isnan(rate) else f"{100 * rate:.2f} %"

@@ -118,7 +118,10 @@ def split_by_speaker(utterances: Sequence[Utterance], every: int = 10) -> tuple[
     would be left.
     """
     if every < 2 or len(utterances) < 2:
-        raise UsageError(f"cannot hold out every {every}th of {len(utterances)} utterances; 2 are needed at least")
+        raise UsageError(
+            f"cannot hold out every {every}th of {len(utterances)} utterances, 2 being needed at least;"
+            " name development data (--dev), or hold none out (dev_every=0)"
+        )
     speakers = sorted({utterance.speaker for utterance in utterances})
     if len(speakers) < 2 or "" in speakers:
         train = [utterance for index, utterance in enumerate(utterances) if index % every]

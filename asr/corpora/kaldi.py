@@ -6,6 +6,7 @@ https://kaldi-asr.org/doc/data_prep.html
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,8 @@ def read(path: Path, split: str | None, run_commands: bool = False) -> list[Utte
 
 def _recordings(folder: Path, gathering: Gathering, run_commands: bool) -> dict[str, _Recording]:
     table = read_table(folder / "wav.scp", 2, "RECORDING PATH")
-    searched = (folder, folder.parent, Path())
+    parent = Path(os.path.abspath(folder)).parent  # noqa: PTH100  that of "." is not ".", as Path has it
+    searched = (folder, parent, Path())
     recordings = {}
     for name, (place, (entry,)) in table.items():
         if not entry.endswith("|"):

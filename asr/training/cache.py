@@ -57,7 +57,9 @@ class FeatureCache:
 
     def fill(self, wanted: Sequence[tuple[Utterance, Iterable[Copy]]], threads: int) -> list[Lengths | AsrError]:
         """Compute what is missing of the wanted copies; for each utterance, their lengths or why it has none."""
-        self.progress.begin("features", len(wanted))
+        if not wanted:
+            return []
+        self.progress.begin(f"features of {len(wanted)} utterances", len(wanted))
         pool = ThreadPoolExecutor(threads)  # librosa and soxr work without the interpreter lock
         results: list[Lengths | AsrError] = []
         try:

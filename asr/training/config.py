@@ -190,7 +190,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _require(self.seed >= 0, f"seed: {self.seed} is below 0")
-        _require(self.dev_every >= 0, f"dev_every: {self.dev_every} is below 0")
+        _require(self.dev_every == 0 or self.dev_every >= 2, f"dev_every: {self.dev_every} is neither 0 nor 2 or more")
 
 
 def named_configs() -> dict[str, Path]:

@@ -81,11 +81,11 @@ def clean(text: str, config: TextConfig) -> str:
     return strip_punctuation(text) if config.punctuation == "strip" else text
 
 
-def choose_alphabet(train: Sequence[Utterance], dev: Sequence[Utterance], config: TextConfig) -> Alphabet:
-    """The alphabet given, else that of all texts."""
+def choose_alphabet(train: Sequence[Utterance], config: TextConfig) -> Alphabet:
+    """The alphabet given, else that of the training texts: no other character could be learnt."""
     if config.alphabet:
         return Alphabet(config.alphabet)
-    return Alphabet.from_texts([clean(utterance.text, config) for utterance in (*train, *dev)])
+    return Alphabet.from_texts([clean(utterance.text, config) for utterance in train])
 
 
 def prepare_train(

@@ -53,7 +53,7 @@ class Lines(Quiet):
         print(text, file=sys.stderr, flush=True)
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
-        self.message(f"{title}: {done} of {total}" if done else f"{title}: {total}")
+        self.message(f"{title}, {done} of them done" if done else title)
 
     def epoch(self, record: Mapping[str, Any], epochs: int) -> None:
         self.message(epoch_line(record, epochs))

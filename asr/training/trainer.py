@@ -80,7 +80,7 @@ def train(
     folder, progress, backend = Path(out), progress or automatic(), backend or open_backend()
     _check_folder(folder, config, resume)
     features = FeatureCache(config.features, config.augment.snr_spread, progress, Path(cache) if cache else None)
-    alphabet = choose_alphabet(train, dev, config.text)
+    alphabet = choose_alphabet(train, config.text)
     data = prepare_train(train, alphabet, config, features, backend.threads)
     held_out = prepare_dev(dev, alphabet, config, features, backend.threads)
     provenance = {"trained_on": list(trained_on), "licence": licence, "config": to_table(config), "seed": config.seed}
@@ -128,7 +128,8 @@ class Run:
         """From where the state is to the last epoch."""
         epochs = self.config.schedule.epochs
         done = self.state.epoch * self.per_epoch + self.state.batch
-        self.progress.begin(f"training on {len(self.data.examples)} utterances", epochs * self.per_epoch, done)
+        total = epochs * self.per_epoch
+        self.progress.begin(f"training on {len(self.data.examples)} utterances, {total} updates", total, done)
         try:
             while self.state.epoch < epochs:
                 self._train_epoch(interruption)
@@ -298,6 +299,8 @@ def _check_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         used = any(folder.iterdir())
+    except FileExistsError as error:
+        raise UsageError(f"{folder}: a file is where the run's folder would be; name another folder") from error
     except OSError as error:
         raise TrainingError(f"{folder}: the run cannot be saved ({error.strerror}); name another folder") from error
     if used:

@@ -400,6 +400,13 @@ def test_kaldi_looks_in_the_directory_then_its_parent_then_here(
     assert open_corpus(f"kaldi:{data}")[0].audio == here / "a.wav"
 
 
+def test_kaldi_knows_the_parent_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = lay(tmp_path / "corpus/data", {"wav.scp": "u a.wav\n", "text": "u YES\n"})
+    (data.parent / "a.wav").touch()
+    monkeypatch.chdir(data)
+    assert open_corpus("kaldi:.")[0].audio == data.parent / "a.wav"
+
+
 def test_kaldi_commands_are_refused_unless_asked_for(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.full(16000, 0.25), 16000, subtype="FLOAT")
     lay(tmp_path, {"wav.scp": f"r touch {tmp_path}/ran; cat {tmp_path}/a.wav |\n", "text": "u YES\n"})

@@ -71,7 +71,7 @@ def test_deltas_are_slopes_and_bends_over_nine_frames() -> None:
         np.testing.assert_allclose(frames[t, 10:], 2 * bend, rtol=1e-3, atol=1e-3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(samples=st.integers(400, 6000), hop=st.sampled_from([0.008, 0.009125, 0.010, 0.011]), deltas=st.integers(0, 2))
 def test_shape_and_normalisation(samples: int, hop: float, deltas: int) -> None:
     config = FeatureConfig(hop=hop, deltas=deltas)

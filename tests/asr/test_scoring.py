@@ -92,6 +92,19 @@ def test_alignment_is_drawn_in_columns() -> None:
     assert alignment("go right", "go night") == "REF: go right\nHYP: go night\n        S"
 
 
+def test_a_long_alignment_goes_on_below() -> None:
+    drawn = alignment("one two three four", "one two tree four", width=13)
+    assert drawn == "REF: one two\nHYP: one two\n\n\nREF: three\nHYP: tree\n     S\n\nREF: four\nHYP: four\n"
+
+
+@given(TEXTS, TEXTS, st.integers(1, 40))
+def test_width_changes_only_where_lines_end(left: str, right: str, width: int) -> None:
+    whole, cut = (alignment(left, right, limit).split("\n") for limit in (10**6, width))
+    for row in range(3):
+        words = [word for line in cut[row::4] for word in line.removeprefix(("REF:", "HYP:", "    ")[row]).split()]
+        assert words == whole[row][4:].split()
+
+
 def test_alignment_of_equal_texts_has_an_empty_last_line() -> None:
     assert alignment("yes no", "yes no") == "REF: yes no\nHYP: yes no\n"
 

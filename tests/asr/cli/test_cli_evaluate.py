@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import soundfile
 from outcome import RunAsr
 
 
@@ -45,6 +47,15 @@ def test_the_report_shows_rates_and_alignments(run_asr: RunAsr, model_file: Path
         "HYP:",
     ):
         assert part in out
+
+
+def test_the_report_of_silence_has_no_rates(run_asr: RunAsr, model_file: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "silence.wav", np.zeros(16000), 16000)
+    (tmp_path / "silence.txt").touch()
+    code, out, _ = run_asr("evaluate", "--model", model_file, tmp_path)
+    assert code == 0
+    assert "word error rate       -   0 substituted" in out
+    assert "nan" not in out
 
 
 def test_utterances_that_cannot_be_read_are_reported(

@@ -59,11 +59,19 @@ def test_texts_are_normalised_and_stripped() -> None:
     assert clean(" Don’t\tSTOP - now! ", TextConfig("keep")) == "don't stop - now!"
 
 
-def test_the_alphabet_is_given_or_that_of_all_texts(train_set: list[Utterance]) -> None:
-    strange = utterance_of(train_set[0], "strange", "Z, z?")
-    assert choose_alphabet(train_set, [strange], TextConfig()).characters == " abcdefz"
-    assert choose_alphabet(train_set, [strange], TextConfig("keep")).characters == " ,?abcdefz"
-    assert choose_alphabet(train_set, [strange], TextConfig(alphabet="ab ")).characters == "ab "
+def test_the_alphabet_is_given_or_that_of_the_training_texts(train_set: list[Utterance]) -> None:
+    texts = [*train_set, utterance_of(train_set[0], "strange", "Z, z?")]
+    assert choose_alphabet(texts, TextConfig()).characters == " abcdefz"
+    assert choose_alphabet(texts, TextConfig("keep")).characters == " ,?abcdefz"
+    assert choose_alphabet(texts, TextConfig(alphabet="ab ")).characters == "ab "
+
+
+def test_development_texts_are_held_against_the_alphabet(
+    train_set: list[Utterance], tiny: TrainingConfig, features: FeatureCache, watcher: Watcher
+) -> None:
+    strange = utterance_of(train_set[0], "strange", "a ñ b!")
+    assert ids(prepare_dev([strange, train_set[0]], LETTERS, tiny, features, threads=1)) == [train_set[0].id]
+    assert "  strange: 'ñ'" in watcher.messages
 
 
 def test_what_cannot_be_used_is_named_and_left_out(
@@ -169,4 +177,4 @@ def test_fingerprints_tell_data_apart(train_set: list[Utterance], tiny: Training
 
 def test_a_reader_is_told_of_a_text_without_an_alphabet(train_set: list[Utterance]) -> None:
     with pytest.raises(UsageError, match="no alphabet"):
-        choose_alphabet([dataclasses.replace(train_set[0], text="")], [], TextConfig())
+        choose_alphabet([dataclasses.replace(train_set[0], text="")], TextConfig())

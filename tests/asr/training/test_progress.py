@@ -22,10 +22,10 @@ RECORD = {
 
 
 def tell(progress: Progress) -> None:
-    progress.begin("features", 3)
+    progress.begin("features of 3 utterances", 3)
     progress.advance(3)
     progress.end()
-    progress.begin("training on 3 utterances", 80, done=2)
+    progress.begin("training on 3 utterances, 80 updates", 80, done=2)
     progress.message("left out [1] utterance")
     progress.advance(1, "epoch 3/40", "loss 0.512")
     progress.epoch(RECORD, 40)
@@ -48,8 +48,8 @@ def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
-        "features: 3",
-        "training on 3 utterances: 2 of 80",
+        "features of 3 utterances",
+        "training on 3 utterances, 80 updates, 2 of them done",
         "left out [1] utterance",
         epoch_line(RECORD, 40),
     ]

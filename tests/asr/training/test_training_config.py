@@ -107,6 +107,7 @@ def test_no_such_config() -> None:
         ("text.alphabet", "abca"),
         ("seed", -1),
         ("dev_every", -1),
+        ("dev_every", 1),
     ],
 )
 def test_values_that_cannot_be(key: str, value: object) -> None:
