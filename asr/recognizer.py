@@ -86,14 +86,10 @@ class Recognizer:
         Files are read ahead by `jobs` threads (None: one a core, at most 4), and those of similar length go through
         the network together. Errors that are no fault of the file (MemoryError, bugs) are raised.
         """
-        return self.transcribe_each(map(Path, paths), self._open, str, jobs)
+        return self.transcribe_each(map(Path, paths), self._open, jobs)
 
     def transcribe_each(
-        self,
-        sources: Iterable[Source],
-        read: Callable[[Source], Audio],
-        name: Callable[[Source], str] = str,
-        jobs: int | None = None,
+        self, sources: Iterable[Source], read: Callable[[Source], Audio], jobs: int | None = None
     ) -> Iterator[tuple[Source, Transcript | AsrError]]:
         """As `transcribe_many`, for anything that `read` makes sound of."""
 
