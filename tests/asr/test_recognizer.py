@@ -137,7 +137,7 @@ def test_faults_that_are_not_the_files_are_raised(recognizer: Recognizer, fault:
         return Audio(sound(0.5, source), RATE)
 
     with pytest.raises(fault):
-        list(recognizer.transcribe_each(range(4), read, str))
+        list(recognizer.transcribe_each(range(4), read))
 
 
 def test_sources_are_taken_as_they_are_needed(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +150,7 @@ def test_sources_are_taken_as_they_are_needed(recognizer: Recognizer, monkeypatc
             read.append(source)
             yield source
 
-    results = recognizer.transcribe_each(sources(), lambda seed: Audio(sound(0.5, seed), RATE), str, jobs=2)
+    results = recognizer.transcribe_each(sources(), lambda seed: Audio(sound(0.5, seed), RATE), jobs=2)
     assert [source for source, _ in itertools.islice(results, 5)] == [0, 1, 2, 3, 4]
     assert len(read) <= 5 + 2 + 2 * 2 + 1
     results.close()  # type: ignore[attr-defined]
