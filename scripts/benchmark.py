@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 from benchmarks import cases, report, startup
 from benchmarks.cases import Case, chosen
-from benchmarks.compare import Arena, Limits, say
+from benchmarks.compare import Arena, Limits, say, warn_of_load
 from benchmarks.processes import ContenderError
 from benchmarks.report import Row
 
@@ -230,6 +230,7 @@ def startup_rows(names: Sequence[str] | None, seconds: float | None, rounds: int
 
 def measure(wanted: Sequence[Case], seconds: float | None, rounds: int) -> list[Row]:
     """All cases. With `seconds`, each has an equal share of what is left, and those left out are named on stderr."""
+    warn_of_load()
     end = monotonic() + (seconds or float("inf"))
     arena = Arena()
     rows: list[Row] = []

@@ -5,6 +5,7 @@ What disturbs the machine disturbs the neighbours of a round alike, so ratios of
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,11 +20,19 @@ from benchmarks.report import Row
 ROUND_SECONDS = 0.1  # a contender runs a short task several times in a round
 MOST_REPEATS = 20
 SLOW_SECONDS = 0.5  # a task that takes longer is not slowed much by cold caches: no untimed run before it
+BUSY_LOAD = 0.5  # jobs, as the system averages them over a minute
 AGREEMENT = 1e-3  # relative, of the contenders' results
 
 
 def say(message: str) -> None:
     print(f"benchmark: {message}", file=sys.stderr, flush=True)
+
+
+def warn_of_load() -> None:
+    """Rivals that wait for their threads at barriers suffer from other jobs far more than we do."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > BUSY_LOAD:
+        say(f"other jobs run on this machine (load {load:.1f}): do not trust wall times at several threads")
 
 
 @dataclass(frozen=True)

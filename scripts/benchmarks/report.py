@@ -97,10 +97,10 @@ def print_table(rows: Sequence[Row]) -> None:
 
     console = Console()
     if not console.is_terminal:
-        console.width = 160
+        console.width = 200
     table = Table()
     for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading in LEFT else "right", no_wrap=heading in ("case", "rival"))
+        table.add_column(heading, justify="left" if heading in LEFT else "right", no_wrap=True)
     for row in rows:
         table.add_row(*_cells(row))
     console.print(table)
