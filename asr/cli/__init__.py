@@ -6,6 +6,7 @@ Results go to stdout, messages to stderr. Exit codes: 0 all went well; 1 somethi
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from asr.cli import evaluate, info, messages, train, transcribe, warmup
 from asr.errors import AsrError
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+GARBAGE_THRESHOLD = 200_000  # objects; Python's 700 has it look for garbage all through the imports, a fifth of a start
 NO_READER = 141  # 128 + SIGPIPE
 
 
@@ -78,4 +80,5 @@ def _about(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line (by default with the process's arguments) and exit; the console script calls it."""
+    gc.set_threshold(GARBAGE_THRESHOLD)
     app(arguments, prog_name="asr")
