@@ -63,7 +63,8 @@ def report(result: Evaluation) -> str:
     ]
     for kind, examples in result.examples(max(1, min(EXAMPLES, len(result.results) // 3))).items():
         for example in examples:
-            lines += ["", f"{kind}: {example.id}, word error rate {_percent(example.score.wer)}", example.alignment.rstrip()]
+            title = f"{kind}: {example.id}, word error rate {_percent(example.score.wer)}"
+            lines += ["", title, example.alignment.rstrip()]
     return "\n".join(lines)
 
 
