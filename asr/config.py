@@ -77,6 +77,12 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Table:
     return result
 
 
+def require(holds: bool, message: str) -> None:
+    """What a config class says of each of its values: `message` begins with the key."""
+    if not holds:
+        raise UsageError(message)
+
+
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return to_table(value)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from asr.audio import Audio
+from asr.config import require
 from asr.errors import AudioError, UsageError
 from asr.files import cache_folder
 
@@ -57,24 +58,24 @@ class FeatureConfig:
     normalise: Literal["utterance", "none"] = "utterance"
 
     def __post_init__(self) -> None:
-        _require(self.rate >= 1000, f"rate: {self.rate} Hz is below 1000")
-        _require(self.window_samples >= 16, f"window: {self.window} s is shorter than 16 samples")
-        _require(1 <= self.hop_samples <= self.window_samples, f"hop: {self.hop} s is not within (0, window]")
-        _require(self.filters >= 1, f"filters: {self.filters} is below 1")
-        _require(
+        require(self.rate >= 1000, f"rate: {self.rate} Hz is below 1000")
+        require(self.window_samples >= 16, f"window: {self.window} s is shorter than 16 samples")
+        require(1 <= self.hop_samples <= self.window_samples, f"hop: {self.hop} s is not within (0, window]")
+        require(self.filters >= 1, f"filters: {self.filters} is below 1")
+        require(
             1 <= self.coefficients <= self.filters,
             f"coefficients: {self.coefficients} is not within 1 and the {self.filters} filters",
         )
-        _require(0 <= self.deltas <= 2, f"deltas: {self.deltas} is none of 0, 1, 2")
-        _require(
+        require(0 <= self.deltas <= 2, f"deltas: {self.deltas} is none of 0, 1, 2")
+        require(
             self.delta_width >= 3 and self.delta_width % 2 == 1,
             f"delta_width: {self.delta_width} is not an odd number of at least 3",
         )
-        _require(
+        require(
             0 <= self.low < self.high <= self.rate / 2,
             f"low, high: the band {self.low} to {self.high} Hz does not fit into 0 to {self.rate / 2:.0f} Hz",
         )
-        _require(0 <= self.preemphasis < 1, f"preemphasis: {self.preemphasis} is not within [0, 1)")
+        require(0 <= self.preemphasis < 1, f"preemphasis: {self.preemphasis} is not within [0, 1)")
 
     @property
     def dimension(self) -> int:
@@ -204,8 +205,3 @@ def _compiled_folder() -> str:
         atexit.register(shutil.rmtree, passing, ignore_errors=True)
         return passing
     return str(folder)
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise UsageError(message)

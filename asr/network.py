@@ -12,29 +12,23 @@ from functools import cached_property
 
 import numpy as np
 
-from asr.errors import UsageError
+from asr.config import require
 from asr.parameters import Parameters
 from kernels.cells import CELLS
 from kernels.interface import Array, Backend, RecurrentShape
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
-    """The shape of a network.
+class NetworkSettings:
+    """What of a network's shape is a choice.
 
-    Parameters
-    ----------
-    inputs : values per feature frame
-    outputs : characters and the blank
-    cell : "lstm", "gru", "rnn_tanh" or "rnn_relu"
-    layers, hidden : depth, and units per direction
-    bidirectional : whether each layer also reads the utterance backwards
-    stack : feature frames per network step
-    dropout : probability of losing an output value of a recurrent layer in training
+    cell : a name in `kernels.cells.CELLS`
+    layers, hidden : recurrent layers, and units of each per direction
+    bidirectional : a second direction reads each utterance from its end
+    stack : frames put side by side into one step of the network
+    dropout : share of each recurrent layer's outputs set to 0 while training (Srivastava et al., 2014)
     """
 
-    inputs: int
-    outputs: int
     cell: str = "lstm"
     layers: int = 3
     hidden: int = 256
@@ -43,13 +37,28 @@ class NetworkConfig:
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.cell not in CELLS:
-            raise UsageError(f"network.cell: unknown cell {self.cell!r}; choose one of {', '.join(CELLS)}")
-        for name, least in (("inputs", 1), ("outputs", 2), ("layers", 1), ("hidden", 1), ("stack", 1)):
-            if getattr(self, name) < least:
-                raise UsageError(f"network.{name}: {getattr(self, name)} is too small; it must be at least {least}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise UsageError(f"network.dropout: {self.dropout} must be at least 0 and below 1")
+        require(self.cell in CELLS, f"cell: {self.cell!r} is none of {', '.join(CELLS)}")
+        require(self.layers >= 1, f"layers: {self.layers} is below 1")
+        require(self.hidden >= 1, f"hidden: {self.hidden} is below 1")
+        require(self.stack >= 1, f"stack: {self.stack} is below 1")
+        require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not within [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(NetworkSettings):
+    """The shape of a network.
+
+    inputs : values per frame
+    outputs : characters and the blank
+    """
+
+    inputs: int
+    outputs: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.inputs >= 1, f"inputs: {self.inputs} is below 1")
+        require(self.outputs >= 2, f"outputs: {self.outputs} is below 2")
 
     def recurrent_shapes(self) -> list[RecurrentShape]:
         """The recurrent layers, from the frames up."""

@@ -46,7 +46,7 @@ def speech(features: FeatureConfig) -> list[np.ndarray]:
 
 def initial_weights(cell: str, inputs: int) -> dict[str, np.ndarray]:
     """One direction of a layer as training starts it."""
-    config = NetworkConfig(inputs, outputs=2, cell=cell, layers=1, bidirectional=False, stack=1)
+    config = NetworkConfig(inputs=inputs, outputs=2, cell=cell, layers=1, bidirectional=False, stack=1)
     return Network.initial(config, np.random.default_rng(1)).under("layer0")
 
 

@@ -10,37 +10,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from asr.config import from_table, merge, override, to_table
+from asr.config import from_table, merge, override, require, to_table
 from asr.errors import UsageError
 from asr.features import FeatureConfig
 from asr.files import write_atomically
-from kernels.cells import CELLS
-
-
-@dataclass(frozen=True)
-class NetworkSettings:
-    """The network's shape; inputs and outputs follow from features and alphabet.
-
-    cell : a name in `kernels.cells.CELLS`
-    layers, hidden : recurrent layers, and units of each per direction
-    bidirectional : a second direction reads each utterance from its end
-    stack : frames put side by side into one step of the network
-    dropout : share of each recurrent layer's outputs set to 0 while training (Srivastava et al., 2014)
-    """
-
-    cell: str = "lstm"
-    layers: int = 3
-    hidden: int = 256
-    bidirectional: bool = True
-    stack: int = 3
-    dropout: float = 0.5
-
-    def __post_init__(self) -> None:
-        _require(self.cell in CELLS, f"cell: {self.cell!r} is none of {', '.join(CELLS)}")
-        _require(self.layers >= 1, f"layers: {self.layers} is below 1")
-        _require(self.hidden >= 1, f"hidden: {self.hidden} is below 1")
-        _require(self.stack >= 1, f"stack: {self.stack} is below 1")
-        _require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not within [0, 1)")
+from asr.network import NetworkSettings
 
 
 @dataclass(frozen=True)
@@ -59,10 +33,10 @@ class OptimizerConfig:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        _require(self.rate > 0, f"rate: {self.rate} is not above 0")
-        _require(0 <= self.momentum < 1, f"momentum: {self.momentum} is not within [0, 1)")
-        _require(self.clip > 0, f"clip: {self.clip} is not above 0")
-        _require(self.weight_decay >= 0, f"weight_decay: {self.weight_decay} is below 0")
+        require(self.rate > 0, f"rate: {self.rate} is not above 0")
+        require(0 <= self.momentum < 1, f"momentum: {self.momentum} is not within [0, 1)")
+        require(self.clip > 0, f"clip: {self.clip} is not above 0")
+        require(self.weight_decay >= 0, f"weight_decay: {self.weight_decay} is below 0")
 
 
 @dataclass(frozen=True)
@@ -81,10 +55,10 @@ class ScheduleConfig:
     final: float = 0.01
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1, f"epochs: {self.epochs} is below 1")
-        _require(self.warmup >= 0, f"warmup: {self.warmup} is below 0")
-        _require(0 <= self.hold <= 1, f"hold: {self.hold} is not within [0, 1]")
-        _require(0 <= self.final <= 1, f"final: {self.final} is not within [0, 1]")
+        require(self.epochs >= 1, f"epochs: {self.epochs} is below 1")
+        require(self.warmup >= 0, f"warmup: {self.warmup} is below 0")
+        require(0 <= self.hold <= 1, f"hold: {self.hold} is not within [0, 1]")
+        require(0 <= self.final <= 1, f"final: {self.final} is not within [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -101,8 +75,8 @@ class BatchConfig:
     sort_first_epoch: bool = True
 
     def __post_init__(self) -> None:
-        _require(self.size >= 1, f"size: {self.size} is below 1")
-        _require(self.jitter >= 0, f"jitter: {self.jitter} is below 0")
+        require(self.size >= 1, f"size: {self.size} is below 1")
+        require(self.jitter >= 0, f"jitter: {self.jitter} is below 0")
 
 
 @dataclass(frozen=True)
@@ -121,9 +95,9 @@ class Copy:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(0.5 <= self.speed <= 2, f"speed: {self.speed} is not within [0.5, 2]")
-        _require(0.5 <= self.hop <= 2, f"hop: {self.hop} is not within [0.5, 2]")
-        _require(self.weight > 0, f"weight: {self.weight} is not above 0")
+        require(0.5 <= self.speed <= 2, f"speed: {self.speed} is not within [0.5, 2]")
+        require(0.5 <= self.hop <= 2, f"hop: {self.hop} is not within [0.5, 2]")
+        require(self.weight > 0, f"weight: {self.weight} is not above 0")
 
 
 @dataclass(frozen=True)
@@ -149,8 +123,8 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         for name in ("snr_spread", "gain", "offset", "noise", "masks", "mask_frames"):
-            _require(getattr(self, name) >= 0, f"{name}: {getattr(self, name)} is below 0")
-        _require(0 <= self.mask_share <= 1, f"mask_share: {self.mask_share} is not within [0, 1]")
+            require(getattr(self, name) >= 0, f"{name}: {getattr(self, name)} is below 0")
+        require(0 <= self.mask_share <= 1, f"mask_share: {self.mask_share} is not within [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -165,7 +139,7 @@ class TextConfig:
     alphabet: str = ""
 
     def __post_init__(self) -> None:
-        _require(len(set(self.alphabet)) == len(self.alphabet), "alphabet: a character stands in it twice")
+        require(len(set(self.alphabet)) == len(self.alphabet), "alphabet: a character stands in it twice")
 
 
 @dataclass(frozen=True)
@@ -189,8 +163,8 @@ class TrainingConfig:
     keep: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
-        _require(self.seed >= 0, f"seed: {self.seed} is below 0")
-        _require(self.dev_every == 0 or self.dev_every >= 2, f"dev_every: {self.dev_every} is neither 0 nor 2 or more")
+        require(self.seed >= 0, f"seed: {self.seed} is below 0")
+        require(self.dev_every == 0 or self.dev_every >= 2, f"dev_every: {self.dev_every} is neither 0 nor 2 or more")
 
 
 def named_configs() -> dict[str, Path]:
@@ -242,8 +216,3 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if not isinstance(base, str):
         raise UsageError(f"{path}: base: {base!r} where the name or path of a configuration belongs")
     return merge(_read(_find(base, path.parent), (*seen, path.resolve())), table)
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise UsageError(message)

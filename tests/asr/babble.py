@@ -19,7 +19,9 @@ ALPHABET = Alphabet(" abcdefg")
 
 def make_model(normalise: Literal["utterance", "none"] = "utterance", rate: int = RATE) -> Model:
     features = FeatureConfig(rate=rate, coefficients=8, deltas=1, filters=20, high=3800.0, normalise=normalise)
-    network = NetworkConfig(features.dimension, ALPHABET.size, "gru", layers=2, hidden=12, stack=3, dropout=0.0)
+    network = NetworkConfig(
+        inputs=features.dimension, outputs=ALPHABET.size, cell="gru", layers=2, hidden=12, stack=3, dropout=0.0
+    )
     parameters = Network.initial(network, np.random.default_rng(1))
     parameters["output.weight"][:] *= 6  # sure enough of its letters to write some
     return Model(features, ALPHABET, network, parameters)

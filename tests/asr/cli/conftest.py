@@ -39,7 +39,7 @@ def run_asr(capfd: pytest.CaptureFixture[str]) -> Iterator[RunAsr]:
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that has learnt nothing, but runs."""
     features, alphabet = FeatureConfig(), Alphabet(" abc")
-    config = NetworkConfig(features.dimension, alphabet.size, layers=1, hidden=8, dropout=0.0)
+    config = NetworkConfig(inputs=features.dimension, outputs=alphabet.size, layers=1, hidden=8, dropout=0.0)
     parameters = Network.initial(config, np.random.default_rng(1))
     parameters["output.bias"][1:] = 1.0  # rather any character than the blank
     path = tmp_path_factory.mktemp("model") / "random.safetensors"

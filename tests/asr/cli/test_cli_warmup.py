@@ -31,7 +31,7 @@ rng = np.random.default_rng(1)
 frames, lengths = rng.standard_normal((40, 3, 13)).astype(np.float32), np.array([40, 31, 9], np.int32)
 labels, label_lengths = np.array([[1, 1, 2], [2, 0, 0], [3, 0, 0]], np.int32), np.array([3, 1, 1], np.int32)
 for cell in ("rnn_tanh", "rnn_relu", "gru", "lstm"):
-    config = NetworkConfig(13, 4, cell=cell, layers=2, hidden=20)
+    config = NetworkConfig(inputs=13, outputs=4, cell=cell, layers=2, hidden=20)
     network = Network(config, Network.initial(config, rng), backend)
     network.loss_and_gradient(frames, lengths, labels, label_lengths, 1)
     network.norm()
