@@ -27,7 +27,7 @@ class State:
     loss, characters, frames, norms, skipped, seconds : of the updates of this epoch so far
     history : the metrics of each epoch done
     best : the epoch, from 1, whose weights did best on development data
-    data : a fingerprint of the training data
+    data : fingerprints of the training and development data
     """
 
     epoch: int = 0

@@ -117,7 +117,7 @@ class Run:
         self.progress = progress
         self.provenance = provenance
         self.communicator = communicator
-        self.state = State(data=data.fingerprint())
+        self.state = State(data=f"{data.fingerprint()} {dev.fingerprint()}")
         settings = dataclasses.asdict(config.network)
         shape = NetworkConfig(inputs=config.features.dimension, outputs=alphabet.size, **settings)
         self.network = Network(shape, Network.initial(shape, stream(config.seed, "weights")), backend)

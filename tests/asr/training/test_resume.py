@@ -192,8 +192,11 @@ def test_other_settings_are_refused(case: Case, whole: Path) -> None:
         case.run(whole, resume=True, network=network)
 
 
-def test_other_data_are_refused(case: Case, whole: Path) -> None:
-    other = Case(case.config, case.data[:-1], case.dev, case.backend, case.cache)
+@pytest.mark.parametrize("data", ["training", "development"])
+def test_other_data_are_refused(data: str, case: Case, whole: Path) -> None:
+    train = case.data[:-1] if data == "training" else case.data
+    dev = case.dev[:-1] if data == "development" else case.dev
+    other = Case(case.config, train, dev, case.backend, case.cache)
     with pytest.raises(UsageError, match="trained on other data"):
         other.run(whole, resume=True)
 
