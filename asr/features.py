@@ -7,8 +7,9 @@ import logging
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, wraps
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -175,22 +176,44 @@ def _normalised(frames: np.ndarray) -> np.ndarray:
 def _librosa() -> Any:
     """librosa, and all that we call of it, loaded.
 
-    It compiles functions of its own as it is loaded, and cannot be where Numba finds no folder to keep them in, as in
-    an image whose user has no home. So they go to our cache, or to a folder that is gone when the process ends.
+    It compiles a dozen universal functions as it is loaded, none of which cepstra need: 10 s on a first start, 0.2 s
+    on any other. They are made when first called instead. And it cannot be loaded where Numba finds no folder for
+    compiled functions, as in an image whose user has no home: they go to our cache, or to a folder that is gone when
+    the process ends.
     """
     import numba
 
     settings: Any = numba.config
+    module: Any = numba
     with _loading:
-        before = settings.CACHE_DIR
-        settings.CACHE_DIR = before or _compiled_folder()
+        before = settings.CACHE_DIR, module.vectorize, module.guvectorize
+        settings.CACHE_DIR = before[0] or _compiled_folder()
+        module.vectorize, module.guvectorize = _when_called(module.vectorize), _when_called(module.guvectorize)
         try:
             import librosa
 
             _ = librosa.stft, librosa.power_to_db, librosa.filters.mel, librosa.feature.mfcc, librosa.feature.delta
         finally:
-            settings.CACHE_DIR = before
+            settings.CACHE_DIR, module.vectorize, module.guvectorize = before
     return librosa
+
+
+def _when_called(decorator: Callable[..., Any]) -> Callable[..., Any]:
+    """Numba's decorator of this name, but the function it makes is compiled by its first call."""
+
+    def decorate(*args: Any, **options: Any) -> Callable[..., Any]:
+        def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
+            compiled = cache(lambda: decorator(*args, **options)(function))
+
+            @wraps(function)
+            def call(*values: Any, **keywords: Any) -> Any:
+                return compiled()(*values, **keywords)
+
+            return call
+
+        return wrap
+
+    return decorate
 
 
 def _compiled_folder() -> str:

@@ -172,3 +172,18 @@ def test_where_the_cache_cannot_be_written_they_go_to_a_passing_folder(
 def test_settings_there_and_back() -> None:
     config = FeatureConfig(coefficients=20, window_shape="hann")
     assert from_table(FeatureConfig, to_table(config), "here") == config
+
+
+def test_what_librosa_compiles_on_loading_is_compiled_when_called() -> None:
+    """It costs a first start ten seconds, and cepstra need none of it; a caller of librosa's finds it as ever."""
+    code = """
+from asr.features import _librosa
+import numba.core.event as event
+with event.install_recorder("numba:compile") as compiled:
+    librosa = _librosa()
+assert not compiled.buffer, compiled.buffer
+import numpy as np
+print(librosa.util.localmax(np.array([0.0, 1.0, 0.0, 2.0, 1.0])).tolist())
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["[False,", "True,", "False,", "True,", "False]"]
