@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import shutil
 import tempfile
 import threading
@@ -19,8 +18,6 @@ from asr.audio import Audio
 from asr.config import require
 from asr.errors import AudioError, UsageError
 from asr.files import cache_folder
-
-log = logging.getLogger("asr")
 
 # Deviations below this are rounding, not signal: digital silence becomes zeros, not noise. Speech has 0.1 and more.
 SMALLEST_DEVIATION = 1e-3
@@ -219,8 +216,6 @@ def _when_called(decorator: Callable[..., Any]) -> Callable[..., Any]:
 def _compiled_folder() -> str:
     folder = cache_folder(f"librosa-{version('librosa')}")
     try:
-        if not folder.exists():
-            log.info("compiling librosa's functions for this processor")
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError:
