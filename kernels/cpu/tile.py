@@ -27,12 +27,13 @@ from functools import cache
 from numba import types
 
 from kernels.cpu.target import COLUMNS, LANES
-from kernels.cpu.vector import I64, Vector, call_intrinsic, constant, data_pointer, llvm_vector, splat
+from kernels.cpu.vector import I64, Vector, call_intrinsic, constant, data_pointer, emit_prefetch, llvm_vector, splat
 from kernels.jit import intrinsic
 
 _VECTOR = Vector(types.float32, LANES)
 _VECTORS = COLUMNS // LANES
 _UNROLL = 2
+_AHEAD = 2048  # floats (8 KB)
 
 
 @cache
@@ -87,6 +88,9 @@ def _emit(builder, rows, ldb, packed_a, v):
         def step(k, state):
             b_k = _at(builder, b_o, builder.mul(k, I64(ldb)))
             vectors = [_load(builder, b_k, c) for c in range(_VECTORS)]
+            if rows == 1:  # uses each value of B once: as fast as they come, and they come faster when asked for
+                for c in range(_VECTORS):
+                    emit_prefetch(builder, builder.gep(b_k, [I64(_AHEAD + c * LANES)]))
             result = []
             for r in range(rows):
                 value = splat(builder, builder.load(a_at(k, r), align=4), _VECTOR)

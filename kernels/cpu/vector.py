@@ -146,18 +146,19 @@ def store(typingctx, array, index, value, lanes):
     return types.void(array, types.int64, vector, lanes), codegen
 
 
+def emit_prefetch(builder, pointer):
+    """Ask for the cache line at an address, which may lie anywhere."""
+    address = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    read, keep, data = I32(0), I32(3), I32(1)
+    call_intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [address, read, keep, data])
+
+
 @intrinsic
 def prefetch(typingctx, array, index):
     """Ask for the cache line of a flat array's value; an index beyond the array does no harm."""
 
     def codegen(context, builder, sig, args):
-        pointer = builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]])
-        address = builder.bitcast(pointer, ir.IntType(8).as_pointer())
-        read, keep, data = I32(0), I32(3), I32(1)
-        kind = ir.FunctionType(ir.VoidType(), [address.type, I32, I32, I32])
-        builder.call(
-            cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), [address, read, keep, data]
-        )
+        emit_prefetch(builder, builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]]))
         return context.get_dummy_value()
 
     return types.void(array, types.int64), codegen
