@@ -73,7 +73,7 @@ class NetworkConfig(NetworkSettings):
 class Network:
     """A network's parameters on a backend.
 
-    `parameters`, `gradient` and `velocity` are flat vectors of one layout. After changing `parameters` by other
+    `parameters`, `gradient` and `velocity` are flat vectors of one layout, on the backend's device. After changing `parameters` by other
     means than `step`, call `pack`.
     """
 
@@ -81,8 +81,8 @@ class Network:
         if parameters.layout != self.layout(config):
             raise ValueError("these parameters belong to a network of another shape")
         self.config = config
-        self.parameters = parameters
         self.backend = backend
+        self.parameters = self._resident(parameters)
         self._layers = [backend.recurrent(shape) for shape in config.recurrent_shapes()]
         self._dense = backend.dense(self._layers[-1].shape.outputs, config.outputs)
         self._ctc = backend.ctc()
@@ -91,11 +91,11 @@ class Network:
 
     @cached_property
     def gradient(self) -> Parameters:
-        return self.parameters.like()
+        return self._resident(self.parameters.like())
 
     @cached_property
     def velocity(self) -> Parameters:
-        return self.parameters.like()
+        return self._resident(self.parameters.like())
 
     @staticmethod
     def layout(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
@@ -225,6 +225,11 @@ class Network:
             self.parameters.vector, self.gradient.vector, self.velocity.vector, rate, momentum, scale, weight_decay
         )
         self.pack()
+
+    def _resident(self, parameters: Parameters) -> Parameters:
+        """The parameters where the backend computes: on the CPU the same object."""
+        vector = self.backend.resident(parameters.vector)
+        return parameters if vector is parameters.vector else Parameters(parameters.layout, vector)
 
     def _stack(self, frames: np.ndarray, lengths: np.ndarray) -> tuple[Array, Array]:
         """The first layer's input on the device, and its lengths in steps."""

@@ -6,6 +6,7 @@ It knows shapes, dtypes and lengths, and nothing of audio or text. `kernels.inte
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ def open_backend(name: str | None = None, threads: int | None = None) -> Backend
     ValueError : an unknown name, threads < 1
     """
     name = name or os.environ.get("ASR_BACKEND") or "auto"
+    if name == "cuda" or (name == "auto" and _has_driver()):
+        try:
+            return _open_cuda(threads)
+        except BackendUnavailableError:
+            if name == "cuda":
+                raise
     if name in ("auto", "cpu"):
         from kernels.cpu.backend import CpuBackend
 
@@ -43,6 +50,29 @@ def open_backend(name: str | None = None, threads: int | None = None) -> Backend
         from kernels.reference import ReferenceBackend
 
         return ReferenceBackend()
-    if name == "cuda":
-        raise BackendUnavailableError("this version has no CUDA kernels yet: use the device cpu")
     raise ValueError(f"unknown backend {name!r}; choose auto, cpu, cuda or reference")
+
+
+def _has_driver() -> bool:
+    """Whether NVIDIA's driver is here: asked of the system, since `numba.cuda` is slow to import."""
+    library = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}.get(sys.platform)
+    if library is None:
+        return False  # there is none for other systems
+    import ctypes
+
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _open_cuda(threads: int | None) -> Backend:
+    simulated = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") != "0"
+    if not simulated and not _has_driver():
+        raise BackendUnavailableError(
+            "no NVIDIA driver was found: install it and pip install 'asr-from-sound[cuda13]', or use the device cpu"
+        )
+    from kernels.cuda.backend import CudaBackend
+
+    return CudaBackend(threads)

@@ -2,6 +2,7 @@
 
 Sequences are time-major, `[T, B, D]`, C-contiguous float32. `lengths` is int32 `[B]`, each at least 1,
 sorted longest first, so that the utterances still running at any time step are a prefix of the batch.
+Lengths and labels are NumPy arrays on every backend: they decide what is launched.
 The caller may put anything beyond a length: no operation reads it into a result, and what an operation
 writes there is zero.
 
@@ -148,6 +149,9 @@ class Backend(Protocol):
 
     def to_host(self, array: Array) -> np.ndarray:
         """A copy on the host (on the CPU: the array itself)."""
+
+    def resident(self, vector: np.ndarray) -> Array:
+        """A float32 vector where the backend computes: on the CPU the very same, elsewhere a copy on the device."""
 
     def empty(self, shape: tuple[int, ...]) -> Array:
         """A float32 array, not initialised."""

@@ -355,6 +355,9 @@ class ReferenceBackend:
     def to_host(self, array: np.ndarray) -> np.ndarray:
         return array
 
+    def resident(self, vector: np.ndarray) -> np.ndarray:
+        return vector
+
     def empty(self, shape: tuple[int, ...]) -> Floats:
         return np.empty(shape)
 

@@ -36,6 +36,9 @@ class CpuBackend:
     def to_host(self, array: np.ndarray) -> np.ndarray:
         return array
 
+    def resident(self, vector: np.ndarray) -> np.ndarray:
+        return vector
+
     def empty(self, shape: tuple[int, ...]) -> np.ndarray:
         return np.empty(shape, np.float32)
 

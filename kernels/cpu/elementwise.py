@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.jit import device_function, kernel
-
-# splitmix64 (Steele, Lea and Flood, OOPSLA 2014): a counter goes in, 64 well-mixed bits come out
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX2 = np.uint64(0x94D049BB133111EB)
-
-
-@device_function
-def _mix(z):
-    z = (z ^ (z >> np.uint64(30))) * _MIX1
-    z = (z ^ (z >> np.uint64(27))) * _MIX2
-    return z ^ (z >> np.uint64(31))
+from kernels.jit import kernel
+from kernels.mixing import stays
 
 
 @kernel("dropout")
 def dropout(x, out, threshold, scale, seed, begin, end):
-    """The flat values begin..end; a value is dropped when the top 24 bits of its hash lie below `threshold`."""
+    """The flat values begin..end; `threshold` is the rate in units of 2**-24."""
     for i in range(begin, end):
-        keep = _mix(seed + np.uint64(i + 1) * _GOLDEN) >> np.uint64(40) >= threshold
-        out[i] = x[i] * scale if keep else np.float32(0.0)
+        out[i] = x[i] * scale if stays(seed, i, threshold) else np.float32(0.0)
 
 
 @kernel("stack frames")

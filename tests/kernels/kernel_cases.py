@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from kernels.cells import CELLS
 from kernels.interface import Backend, RecurrentLayer, RecurrentShape
 
 CELL_NAMES = tuple(CELLS)
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") != "0"  # CUDA's simulator runs a few blocks a second
 
 # name -> T, lengths, D, H: no size a multiple of anything, unless it is
 SIZES = {
@@ -23,6 +25,16 @@ SIZES = {
     "long": (90, (90, 61, 60, 7), 13, 33),
     "wide batch": (5, (5,) * 9 + (3,) * 7 + (1,) * 3, 4, 16),
 }
+if SIMULATED:  # a block's tile is 2 x 2: less, equal and more than it
+    SIZES = {
+        "all ones": (1, (1,), 1, 1),
+        "one frame": (1, (1, 1, 1), 3, 2),
+        "unequal lengths": (5, (5, 3, 3, 1), 3, 3),
+        "equal lengths": (4, (4, 4, 4, 4), 2, 2),
+        "frames beyond the longest": (4, (3, 1), 3, 2),
+        "long": (9, (9, 6), 1, 2),
+        "wide batch": (2, (2,) * 3 + (1,) * 2, 2, 1),
+    }
 
 
 @dataclass(frozen=True)
@@ -88,7 +100,7 @@ def run_layer(backend: Backend, case: Case, layer: RecurrentLayer | None = None)
     """Infer, forward and backward into arrays full of NaN: whatever is not overwritten shows."""
     layer = layer or packed_layer(backend, case)
     x = backend.to_device(case.x)
-    lengths = backend.to_device(case.lengths)
+    lengths = case.lengths
     inferred, out = (fresh(backend, case.out_gradient.shape) for _ in range(2))
     gradients = {name: fresh(backend, size) for name, size in case.shape.parameter_shapes().items()}
     x_gradient = fresh(backend, case.x.shape)

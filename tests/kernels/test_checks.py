@@ -18,6 +18,14 @@ def int32(*values: int) -> np.ndarray:
     return np.array(values, np.int32)
 
 
+def placed(backend: Backend, given: Any, host: tuple[str, ...] = ("lengths", "labels", "label_lengths")) -> Any:
+    """Arguments, by name or one array, on the backend's device; what stays on the host or is no good stays as it is."""
+    if isinstance(given, dict):
+        return {name: value if name in host else placed(backend, value) for name, value in given.items()}
+    good = isinstance(given, np.ndarray) and given.flags["C_CONTIGUOUS"] and given.size and backend.name == "cuda"
+    return backend.to_device(given) if good else given
+
+
 def refused(message: str, call: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=message) as error:
         call()
@@ -59,11 +67,11 @@ def test_recurrent(backend: Backend, name: str, method: str) -> None:
     shape = RecurrentShape("gru", 7, 5)
     layer = backend.recurrent(shape)
     weights = {name: np.zeros(size, np.float32) for name, size in shape.parameter_shapes().items()}
-    layer.pack(weights)
+    layer.pack(placed(backend, weights))
     bad, message = BAD_SEQUENCES[name]
     run = getattr(layer, method)
-    refused(message, lambda: run(**good_sequence() | bad))
-    run(**good_sequence())
+    refused(message, lambda: run(**placed(backend, good_sequence() | bad)))
+    run(**placed(backend, good_sequence()))
 
 
 BAD_BACKWARDS: dict[str, tuple[Arguments, str]] = {
@@ -81,16 +89,16 @@ def test_recurrent_backward(backend: Backend, name: str) -> None:
     shape = RecurrentShape("gru", 7, 5)
     layer = backend.recurrent(shape)
     weights = {name: np.zeros(size, np.float32) for name, size in shape.parameter_shapes().items()}
-    layer.pack(weights)
-    layer.forward(**good_sequence())
+    layer.pack(placed(backend, weights))
+    layer.forward(**placed(backend, good_sequence()))
     good = good_sequence() | {
         "out_gradient": np.zeros((9, 4, 10), np.float32),
         "gradients": {name: np.empty(size, np.float32) for name, size in shape.parameter_shapes().items()},
         "x_gradient": np.empty((9, 4, 7), np.float32),
     }
     bad, message = BAD_BACKWARDS[name]
-    refused(message, lambda: layer.backward(**good | bad))
-    layer.backward(**good)
+    refused(message, lambda: layer.backward(**placed(backend, good | bad)))
+    layer.backward(**placed(backend, good))
 
 
 def test_weights(backend: Backend) -> None:
@@ -134,12 +142,12 @@ def test_ctc(backend: Backend, name: str) -> None:
         "gradient": np.zeros((5, 2, 4), np.float32),
     }
     bad, message = BAD_CTC[name]
-    refused(message, lambda: backend.ctc()(**good | bad))
-    assert np.isfinite(backend.ctc()(**good)).all()
+    refused(message, lambda: backend.ctc()(**placed(backend, good | bad)))
+    assert np.isfinite(backend.ctc()(**placed(backend, good))).all()
 
 
 def test_stack_frames(backend: Backend) -> None:
-    x, lengths, out = np.zeros((5, 2, 3), np.float32), int32(5, 4), np.zeros((3, 2, 6), np.float32)
+    x, lengths, out = backend.zeros((5, 2, 3)), int32(5, 4), backend.zeros((3, 2, 6))
     backend.stack_frames(x, lengths, 2, out)
     refused("frames to stack must be at least 1, not 0", lambda: backend.stack_frames(x, lengths, 0, out))
     refused(r"out must have the shape \[2, 2, 9\]", lambda: backend.stack_frames(x, lengths, 3, out))
@@ -149,8 +157,8 @@ def test_stack_frames(backend: Backend) -> None:
 def test_dense(backend: Backend) -> None:
     layer = backend.dense(3, 4)
     refused(r"weight must have the shape \[4, 3\]", lambda: layer.pack(np.zeros((3, 4), np.float32), np.zeros(4)))
-    layer.pack(np.zeros((4, 3), np.float32), np.zeros(4, np.float32))
-    x, out = np.zeros((5, 2, 3), np.float32), np.zeros((5, 2, 4), np.float32)
+    layer.pack(backend.zeros((4, 3)), backend.zeros((4,)))
+    x, out = backend.zeros((5, 2, 3)), backend.zeros((5, 2, 4))
     refused(r"x must have the shape", lambda: layer.forward(np.zeros((5, 2, 4), np.float32), out))
     refused(r"out must have the shape \[5, 2, 4\]", lambda: layer.forward(x, np.zeros((5, 1, 4), np.float32)))
     layer.forward(x, out)

@@ -75,7 +75,7 @@ def test_stack_frames(backend: Backend, count: int, garbage: float) -> None:
             frames = [min(step * count + k, length - 1) for k in range(count)]
             expected[step, b] = np.concatenate([x[frame, b] for frame in frames])
     out = fresh(backend, expected.shape)
-    backend.stack_frames(backend.to_device(x), backend.to_device(lengths), count, out)
+    backend.stack_frames(backend.to_device(x), lengths, count, out)
     np.testing.assert_array_equal(backend.to_host(out), expected)
 
 

@@ -209,7 +209,7 @@ def test_the_gradient_by_x_may_be_left_out(backend: Backend, cell: str) -> None:
     case = make_case(cell, True, "unequal lengths")
     expected = run_layer(backend, case)
     layer = packed_layer(backend, case)
-    x, lengths = backend.to_device(case.x), backend.to_device(case.lengths)
+    x, lengths = backend.to_device(case.x), case.lengths
     out = fresh(backend, case.out_gradient.shape)
     gradients = {name: fresh(backend, size) for name, size in case.shape.parameter_shapes().items()}
     layer.forward(x, lengths, out)
@@ -252,7 +252,7 @@ def test_a_bad_frame_shows_and_spares_the_other_utterances(backend: Backend, cel
     x[3, 1] = np.nan
     layer = packed_layer(backend, case)
     out = fresh(backend, case.out_gradient.shape)
-    layer.infer(backend.to_device(x), backend.to_device(case.lengths), out)
+    layer.infer(backend.to_device(x), case.lengths, out)
     found, expected = backend.to_host(out), run_layer(backend, case).inferred
     assert np.isnan(found[3:, 1, : case.shape.hidden]).all()
     others = [0, 2, 3]

@@ -1,0 +1,145 @@
+"""`kernels.interface.Backend` on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from kernels.checks import check_array, check_dense, check_rate, check_same, check_sgd, check_stack_frames, check_vector
+from kernels.cuda import elementwise
+from kernels.cuda.ctc import CudaCtcLoss
+from kernels.cuda.device import BLOCKS, THREADS, Array, Device, blocks
+from kernels.cuda.product import column_sums, columns_product, flat, rows_product
+from kernels.cuda.recurrence import CudaRecurrentLayer, Planner
+from kernels.interface import RecurrentShape
+
+NORM_BLOCKS = min(BLOCKS, 32)  # each of their threads gives a part of the sum
+
+
+class CudaBackend:
+    """Kernels on the current GPU; `lengths` and labels stay on the host, all other arrays on the device."""
+
+    name = "cuda"
+
+    def __init__(self, threads: int | None = None):
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
+        self.threads = threads or 1
+        self.device = Device()
+        self._planner = Planner(self.device)
+
+    def describe(self) -> str:
+        return f"cuda ({self.device.describe()})"
+
+    def to_device(self, host: np.ndarray) -> Array:
+        return self.device.upload(host)
+
+    def to_host(self, array: Array) -> np.ndarray:
+        return self.device.download(array)
+
+    def resident(self, vector: np.ndarray) -> Array:
+        return self.device.upload(vector)
+
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        return self.device.empty(shape)
+
+    def zeros(self, shape: tuple[int, ...]) -> Array:
+        array = self.device.empty(shape)
+        self.device.spread(elementwise.fill, array.size, flat(array), 0.0, array.size)
+        return array
+
+    def recurrent(self, shape: RecurrentShape) -> CudaRecurrentLayer:
+        return CudaRecurrentLayer(shape, self.device, self._planner)
+
+    def dense(self, inputs: int, outputs: int) -> CudaDenseLayer:
+        return CudaDenseLayer(inputs, outputs, self.device)
+
+    def ctc(self) -> CudaCtcLoss:
+        return CudaCtcLoss(self.device)
+
+    def stack_frames(self, x: Array, lengths: np.ndarray, count: int, out: Array) -> None:
+        check_stack_frames(x, lengths, count, out)
+        _, B, D = x.shape
+        frames = self.device.upload(lengths)
+        self.device.spread(elementwise.stack_frames, out.size, flat(x), frames, count, flat(out), B, D, out.size)
+
+    def log_softmax(self, x: Array, out: Array) -> None:
+        check_same("out", out, x)
+        C = x.shape[len(x.shape) - 1]
+        rows = x.size // C
+        self.device.spread(elementwise.log_softmax, rows, flat(x), flat(out), rows, C)
+
+    def dropout(self, x: Array, out: Array, rate: float, seed: int) -> None:
+        check_rate(rate)
+        check_same("out", out, x)
+        threshold, scale = np.uint64(round(rate * 2**24)), np.float32(1.0 / (1.0 - rate))
+        settings = threshold, scale, np.uint64(seed % 2**64)
+        self.device.spread(elementwise.dropout, x.size, flat(x), flat(out), *settings, x.size)
+
+    def sgd_step(
+        self,
+        weights: Array,
+        gradient: Array,
+        velocity: Array,
+        rate: float,
+        momentum: float,
+        scale: float,
+        weight_decay: float = 0.0,
+    ) -> None:
+        check_sgd(weights, gradient, velocity)
+        settings = [np.float32(value) for value in (rate, momentum, scale, weight_decay)]
+        self.device.spread(elementwise.sgd_step, weights.size, weights, gradient, velocity, *settings, weights.size)
+
+    def norm(self, vector: Array) -> float:
+        check_vector("vector", vector)
+        grid = min(blocks(vector.size, THREADS), NORM_BLOCKS)
+        parts = self.device.empty((grid * THREADS,), np.float64)
+        self.device.launch(elementwise.sums_of_squares, grid, THREADS, vector, parts, vector.size)
+        return math.sqrt(self.device.download(parts).sum())
+
+
+class CudaDenseLayer:
+    """`kernels.interface.DenseLayer` on the device; it refers to the weights that it was given."""
+
+    def __init__(self, inputs: int, outputs: int, device: Device):
+        self._sizes = inputs, outputs
+        self._device = device
+        self._places: Array = None
+
+    def pack(self, weight: Array, bias: Array) -> None:
+        D, N = self._sizes
+        check_array("weight", weight, (N, D))
+        check_array("bias", bias, (N,))
+        self._weight, self._bias = flat(weight), bias
+
+    def forward(self, x: Array, out: Array) -> None:
+        D, N = self._sizes
+        check_dense(x, out, D, N)
+        M = x.shape[0] * x.shape[1]
+        w = self._weight, 0, D
+        rows_product(self._device, (flat(x), 0, D), self._rows(M), w, 1, (self._bias, 0), (flat(out), 0, N), M, N, D)
+
+    def backward(
+        self, x: Array, out_gradient: Array, weight_gradient: Array, bias_gradient: Array, x_gradient: Array | None
+    ) -> None:
+        D, N = self._sizes
+        check_dense(x, out_gradient, D, N, "out_gradient")
+        check_array("weight_gradient", weight_gradient, (N, D))
+        check_array("bias_gradient", bias_gradient, (N,))
+        device, M = self._device, x.shape[0] * x.shape[1]
+        rows, dy = self._rows(M), (flat(out_gradient), 0, N)
+        columns_product(device, dy, rows, (flat(x), 0, D), rows, flat(weight_gradient), 0, N, D, M)
+        column_sums(device, dy, rows, bias_gradient, 0, M, N)
+        if x_gradient is not None:
+            check_same("x_gradient", x_gradient, x)
+            dx = flat(x_gradient)
+            device.spread(elementwise.fill, dx.size, dx, 0.0, dx.size)
+            rows_product(device, dy, rows, (self._weight, 0, 1), D, None, (dx, 0, D), M, D, N)
+
+    def _rows(self, count: int) -> Array:
+        """All rows, from 0 on."""
+        if self._places is None or self._places.size < count:
+            self._places = self._device.empty((count,), np.int32)
+            self._device.spread(elementwise.count_up, count, self._places, count)
+        return self._places

@@ -1,0 +1,56 @@
+"""The CUDA kernels where there is no GPU: the tests of every backend, in small sizes, in CUDA's simulator."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+FILES = ("test_recurrent.py", "test_ctc.py", "test_elementwise.py", "test_checks.py", "test_cuda.py")
+
+
+def in_another_process(code: str, **environment: str) -> str:
+    """What the code prints."""
+    command = [sys.executable, "-c", code]
+    kept = {name: value for name, value in os.environ.items() if name != "NUMBA_ENABLE_CUDASIM"}
+    variables = kept | {"PYTHONPATH": str(HERE.parents[1])} | environment
+    return subprocess.run(command, capture_output=True, text=True, env=variables, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_cuda_on_the_simulator(file: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", file]
+    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": str(HERE.parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=HERE)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " passed" in done.stdout
+
+
+def test_the_cpu_path_imports_no_cuda() -> None:
+    code = """
+import sys
+from kernels import open_backend
+open_backend("cpu", 1)
+print([name for name in sys.modules if name.startswith(("numba.cuda", "numba_cuda", "kernels.cuda"))])
+"""
+    assert in_another_process(code) == "[]"
+
+
+def test_without_a_driver_auto_is_the_cpu_and_cuda_says_what_to_install() -> None:
+    code = """
+import kernels
+kernels._has_driver = lambda: False
+print(kernels.open_backend("auto", 1).name)
+try:
+    kernels.open_backend("cuda")
+except kernels.BackendUnavailableError as error:
+    print(error)
+"""
+    name, message = in_another_process(code).splitlines()
+    assert name == "cpu"
+    assert "no NVIDIA driver" in message
+    assert "pip install 'asr-from-sound[cuda13]'" in message
