@@ -73,8 +73,8 @@ class NetworkConfig(NetworkSettings):
 class Network:
     """A network's parameters on a backend.
 
-    `parameters`, `gradient` and `velocity` are flat vectors of one layout, on the backend's device. After changing `parameters` by other
-    means than `step`, call `pack`.
+    `parameters`, `gradient` and `velocity` are flat vectors of one layout, on the backend's device. After
+    changing `parameters` by other means than `step`, call `pack`.
     """
 
     def __init__(self, config: NetworkConfig, parameters: Parameters, backend: Backend):

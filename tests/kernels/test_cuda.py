@@ -57,7 +57,7 @@ def test_cuda_trains_to_the_weights_of_the_cpu(cuda: Any, cell: str) -> None:
 
 
 def test_cuda_training_step_moves_only_batch_and_results(cuda: Any) -> None:
-    """Up: frames, lengths for stacking, the plan (4) and CTC's five small tables. Down: losses, and the norm's parts."""
+    """Up: frames, lengths for stacking, the plan's 4 tables and CTC's 4. Down: losses, and the norm's parts."""
     net = network(cuda, "lstm")
     _ = net.gradient, net.velocity
     for expected_uploads in (1 + 1 + 4 + 4, 1 + 1 + 4):  # the second step has the first's lengths: its plan is there
