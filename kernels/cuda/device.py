@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba.core import config
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # Numba's own copy says that it is deprecated
-    from numba import cuda
 
 from kernels import BackendUnavailableError
+
+config: Any = importlib.import_module("numba.core.config")  # typed so, since it makes its names at run time
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Numba's own copy says that it is deprecated
+    cuda: Any = importlib.import_module("numba.cuda")
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 libdevice: Any = None if SIMULATED else importlib.import_module("numba.cuda.libdevice")

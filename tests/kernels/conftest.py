@@ -12,7 +12,7 @@ from kernels import BackendUnavailableError, open_backend
 from kernels.interface import Backend
 
 if SIMULATED:
-    sys.setswitchinterval(1e-4)  # the simulator's threads wait for each other by polling
+    sys.setswitchinterval(1e-5)  # the simulator's threads wait for each other by polling
 
 LAST = "test_each_kernel_has_one_signature"
 

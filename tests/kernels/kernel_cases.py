@@ -27,12 +27,11 @@ SIZES = {
 }
 if SIMULATED:  # a block's tile is 2 x 2: less, equal and more than it
     SIZES = {
-        "all ones": (1, (1,), 1, 1),
         "one frame": (1, (1, 1, 1), 3, 2),
-        "unequal lengths": (5, (5, 3, 3, 1), 3, 3),
-        "equal lengths": (4, (4, 4, 4, 4), 2, 2),
-        "frames beyond the longest": (4, (3, 1), 3, 2),
-        "long": (9, (9, 6), 1, 2),
+        "unequal lengths": (3, (3, 2, 1), 3, 3),
+        "equal lengths": (4, (4, 4, 4, 4), 2, 1),
+        "frames beyond the longest": (3, (2, 1), 1, 2),
+        "long": (7, (7, 4), 1, 1),
         "wide batch": (2, (2,) * 3 + (1,) * 2, 2, 1),
     }
 

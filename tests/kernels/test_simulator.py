@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,28 @@ def in_another_process(code: str, **environment: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, env=variables, check=True).stdout.strip()
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_cuda_on_the_simulator(file: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", file]
+@pytest.fixture(scope="module")
+def runs() -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """A process for each file, all at the same time."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda"]
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": str(HERE.parents[1])}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=HERE)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert " passed" in done.stdout
+    started = {
+        file: subprocess.Popen(
+            [*command, file], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=HERE
+        )
+        for file in FILES
+    }
+    yield started
+    for process in started.values():
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_cuda_on_the_simulator(runs: dict[str, subprocess.Popen[str]], file: str) -> None:
+    output, _ = runs[file].communicate()
+    assert runs[file].returncode == 0, output[-3000:]
+    assert " passed" in output
 
 
 def test_the_cpu_path_imports_no_cuda() -> None:
