@@ -26,8 +26,8 @@ def open_backend(name: str | None = None, threads: int | None = None) -> Backend
 
     Parameters
     ----------
-    name : "auto" (the best there is), "cpu", "cuda", or "reference" (NumPy float64: slow, the judge of the others);
-        None: `$ASR_BACKEND`, else "auto"
+    name : "auto" (the best that is proven: the CPU), "cpu", "cuda" (never run on hardware yet: docs/cuda.md), or
+        "reference" (NumPy float64: slow, the judge of the others); None: `$ASR_BACKEND`, else "auto"
     threads : CPU threads > 0; None: all cores that this process may use
 
     Raises
@@ -36,12 +36,8 @@ def open_backend(name: str | None = None, threads: int | None = None) -> Backend
     ValueError : an unknown name, threads < 1
     """
     name = name or os.environ.get("ASR_BACKEND") or "auto"
-    if name == "cuda" or (name == "auto" and _has_driver()):
-        try:
-            return _open_cuda(threads)
-        except BackendUnavailableError:
-            if name == "cuda":
-                raise
+    if name == "cuda":
+        return _open_cuda(threads)
     if name in ("auto", "cpu"):
         from kernels.cpu.backend import CpuBackend
 

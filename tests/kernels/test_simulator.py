@@ -52,6 +52,7 @@ def runs() -> Iterator[dict[str, subprocess.Popen[str]]]:
             process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_cuda_on_the_simulator(runs: dict[str, subprocess.Popen[str]], name: str) -> None:
     output, _ = runs[name].communicate()
@@ -69,7 +70,7 @@ print([name for name in sys.modules if name.startswith(("numba.cuda", "numba_cud
     assert in_another_process(code) == "[]"
 
 
-def test_without_a_driver_auto_is_the_cpu_and_cuda_says_what_to_install() -> None:
+def test_auto_is_the_cpu_and_cuda_says_what_to_install() -> None:
     code = """
 import kernels
 kernels._has_driver = lambda: False
