@@ -12,13 +12,39 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kernels.interface import Backend
 
-__all__ = ["BackendUnavailableError", "open_backend"]
+__all__ = ["BackendUnavailableError", "DeviceMemoryError", "open_backend"]
 
 PROJECT = "asr-from-sound"  # another package that installs a module named `kernels` has no such mark
 
 
 class BackendUnavailableError(RuntimeError):
     """The machine asked for is not here; the message says why and what to do."""
+
+
+class DeviceMemoryError(MemoryError):
+    """The device's memory does not hold another array: `asked`, `free` and `total` bytes."""
+
+    def __init__(self, asked: int, free: int, total: int):
+        super().__init__(
+            f"the GPU's memory is full: {asked / 1e6:.1f} MB more were asked for, and "
+            f"{free / 1e6:.1f} of {total / 1e6:.0f} MB are free"
+        )
+        self.asked, self.free, self.total = asked, free, total
+
+
+class DeviceMemoryError(MemoryError):
+    """The memory of a device is full.
+
+    Parameters
+    ----------
+    asked : bytes that could not be had
+    free : bytes that were left; None where the device does not say
+    """
+
+    def __init__(self, asked: int, free: int | None = None):
+        left = "" if free is None else f", {free / 1e6:,.0f} MB were free"
+        super().__init__(f"the device's memory is full ({asked / 1e6:,.0f} MB more were asked for{left})")
+        self.asked, self.free = asked, free
 
 
 def open_backend(name: str | None = None, threads: int | None = None) -> Backend:
@@ -49,26 +75,23 @@ def open_backend(name: str | None = None, threads: int | None = None) -> Backend
     raise ValueError(f"unknown backend {name!r}; choose auto, cpu, cuda or reference")
 
 
-def _has_driver() -> bool:
-    """Whether NVIDIA's driver is here: asked of the system, since `numba.cuda` is slow to import."""
-    library = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}.get(sys.platform)
-    if library is None:
-        return False  # there is none for other systems
-    import ctypes
+def cuda_status() -> CudaStatus:
+    """What this machine has for CUDA: driver, GPUs, packages, and what is missing; never an error."""
+    from kernels import driver
 
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
+    return driver.cuda_status()
+
+
+def _require_cuda() -> None:
+    """Raise BackendUnavailableError, with what to do, unless a GPU can be used: before `numba.cuda`, slow to import."""
+    for problem in cuda_status().problems():
+        if problem.blocking:
+            raise BackendUnavailableError(f"{problem.what}: {problem.fix}, or use the device cpu")
 
 
 def _open_cuda(threads: int | None) -> Backend:
-    simulated = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") != "0"
-    if not simulated and not _has_driver():
-        raise BackendUnavailableError(
-            "no NVIDIA driver was found: install it and pip install 'asr-from-sound[cuda13]', or use the device cpu"
-        )
+    if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "0":
+        _require_cuda()
     from kernels.cuda.backend import CudaBackend
 
     return CudaBackend(threads)

@@ -1,20 +1,23 @@
-"""The one door to CUDA: the only import of `numba.cuda`, and a facade that allocates, copies, launches and counts.
+"""The one door to CUDA: the only import of `numba.cuda`, the calls that need a driver, and a facade that counts them.
 
-`numba.cuda` is numba-cuda where that is installed (it takes the name over), else the copy inside Numba. With
-`NUMBA_ENABLE_CUDASIM=1` it is a simulator that runs each thread of a block as a thread of Python: kernels then
-mean the same and are slow, so blocks are small there.
+`numba.cuda` is NVIDIA's package numba-cuda, which takes the name over. With `NUMBA_ENABLE_CUDASIM=1` it is a simulator
+that runs each thread of a block as a thread of Python, and Numba's own copy of it will do: kernels then mean the same
+and are slow, so blocks are small there. `Driver` holds whatever needs a GPU; the tests put an executor of the
+compiled kernels in its place.
 """
 
 from __future__ import annotations
 
 import importlib
+import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from kernels import BackendUnavailableError
+from kernels import BackendUnavailableError, DeviceMemoryError
 
 config: Any = importlib.import_module("numba.core.config")  # typed so, since it makes its names at run time
 with warnings.catch_warnings():
@@ -28,23 +31,27 @@ THREADS = 2 if SIMULATED else 256  # of a block over flat values
 BLOCKS = 2 if SIMULATED else 1024  # at most so many: then each thread takes several values
 TILE = 2 if SIMULATED else 16  # blocks of TILE x TILE threads make so large a part of a matrix
 OLDEST_DRIVER = (12, 0)  # the CUDA version that a driver must know
+REMEDY = "pip install 'asr-from-sound[cuda13]' (cuda12 for an older driver), or use the device cpu"
 
 config.CUDA_LOW_OCCUPANCY_WARNINGS = False  # a small batch is no mistake
 
 Array = Any
 
 
-def kernel(function: Any) -> Any:
+def kernel(function: Any = None, *, threads: int | None = None) -> Any:
     """A function that the host launches; compiled for the device at its first launch.
 
-    Without `fastmath`: that would let the compiler reorder sums, which cancels the rounding in `scalar.exp2`.
+    With `threads`, the size of its blocks, the compiler may give each thread its share of all registers. Without
+    `fastmath`: that would let the compiler reorder sums, which cancels the rounding in `scalar.exp2`.
     """
-    return cuda.jit(function)
+    options = {} if SIMULATED or threads is None else {"launch_bounds": (threads, 1)}
+    decorate = cuda.jit(**options)
+    return decorate if function is None else decorate(function)
 
 
 def device_function(function: Any) -> Any:
-    """A function that kernels call."""
-    return function if SIMULATED else cuda.jit(device=True)(function)
+    """A function that kernels call; its code stands in theirs."""
+    return function if SIMULATED else cuda.jit(device=True, forceinline=True)(function)
 
 
 def blocks(size: int, width: int = TILE) -> int:
@@ -52,9 +59,102 @@ def blocks(size: int, width: int = TILE) -> int:
     return -(-size // width)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What one GPU has.
+
+    multiprocessors : how many work at once
+    shared_bytes : shared memory that one block may have, after opting in
+    capability : its generation, (9, 0) for Hopper
+    """
+
+    multiprocessors: int
+    shared_bytes: int
+    capability: tuple[int, int]
+
+
+class Driver:
+    """The calls that need a GPU, through numba-cuda; on the simulator, its stand-ins for them."""
+
+    def __init__(self) -> None:
+        self.stream = cuda.stream()
+
+    def name(self) -> str:
+        if SIMULATED:
+            return "simulator"
+        name = cuda.get_current_device().name
+        return name.decode() if isinstance(name, bytes) else str(name)
+
+    def limits(self) -> Limits:
+        if SIMULATED:
+            return Limits(1, 1 << 20, (9, 0))
+        device = cuda.get_current_device()
+        shared = device.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+        return Limits(device.MULTIPROCESSOR_COUNT, shared, tuple(device.compute_capability))
+
+    def memory(self) -> tuple[int, int]:
+        """Free and total bytes."""
+        info = cuda.current_context().get_memory_info()
+        return info[0], info[1]
+
+    def allocate(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        return cuda.device_array(shape, dtype, stream=self.stream)
+
+    def copy_in(self, host: np.ndarray, array: Array) -> None:
+        array.copy_to_device(host, stream=self.stream)
+
+    def copy_out(self, array: Array) -> np.ndarray:
+        host: np.ndarray = array.copy_to_host(stream=self.stream)
+        self.stream.synchronize()
+        return host
+
+    def compile(self, function: Any, signature: tuple[Any, ...], shared: int, cooperative: bool) -> Any:
+        """The kernel for arguments of these Numba types, allowed so much dynamic shared memory."""
+        compiled = function.compile(signature)
+        compiled.cooperative = compiled.cooperative or cooperative
+        if shared > 48 * 1024:  # more must be asked for, kernel by kernel
+            driver = importlib.import_module("numba.cuda.cudadrv.driver")
+            attribute = driver.binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            handle = compiled._codelibrary.get_cufunc()
+            driver.driver.cuKernelSetAttribute(attribute, shared, handle.handle, handle.device.id)
+        return compiled
+
+    def resident_blocks(self, compiled: Any, threads: int, shared: int) -> int:
+        """How many blocks of a compiled kernel the device holds at once."""
+        return int(compiled.max_cooperative_grid_blocks(threads, shared))
+
+    def launch(self, function: Any, grid: Any, block: Any, shared: int, args: list[Any]) -> None:
+        function[grid, block, self.stream, shared](*args)
+
+    def record(self, launches: Callable[[], None]) -> Callable[[], None]:
+        """The launches that a function makes, as a graph: a function that launches all of them at once."""
+        module = importlib.import_module("numba.cuda.cudadrv.driver")
+        driver, binding, stream = module.driver, module.binding, int(self.stream.handle)
+        driver.cuStreamBeginCapture(stream, binding.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+        try:
+            launches()
+        finally:
+            graph = driver.cuStreamEndCapture(stream)
+        runnable = driver.cuGraphInstantiate(graph, 0)
+        driver.cuGraphDestroy(graph)
+        return lambda: driver.cuGraphLaunch(runnable, stream)
+
+    def milliseconds(self, work: Callable[[], None]) -> float:
+        """The device's time for what a function launches."""
+        begin, end = cuda.event(), cuda.event()
+        begin.record(self.stream)
+        work()
+        end.record(self.stream)
+        end.synchronize()
+        return float(cuda.event_elapsed_time(begin, end))
+
+
+DRIVER = Driver
+
+
 @dataclass
 class Counters:
-    """What a `Device` did so far."""
+    """What a `Device` did so far; a graph counts as one launch."""
 
     launches: int = 0
     uploads: int = 0
@@ -67,55 +167,99 @@ class Device:
     """The current GPU. Raises BackendUnavailableError, with what to do, where there is none."""
 
     def __init__(self) -> None:
-        if not SIMULATED:
+        if not SIMULATED and DRIVER is Driver:
             _require_device()
+        self.driver = DRIVER()
+        self.limits = self.driver.limits()
         self.counters = Counters()
+        self._recording = False
 
     def describe(self) -> str:
-        if SIMULATED:
-            return "simulator"
-        name = cuda.get_current_device().name
-        return name.decode() if isinstance(name, bytes) else str(name)
+        return self.driver.name()
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
-        """An array on the device, not initialised."""
-        return cuda.device_array(shape, dtype)
+        """An array on the device, not initialised. DeviceMemoryError where it does not fit."""
+        try:
+            return self.driver.allocate(shape, dtype)
+        except Exception as error:
+            if "OUT_OF_MEMORY" not in str(error):
+                raise
+            free, total = self.driver.memory()
+            raise DeviceMemoryError(math.prod(shape) * np.dtype(dtype).itemsize, free, total) from error
 
     def upload(self, host: np.ndarray) -> Array:
         """A copy on the device, C-contiguous."""
-        host = np.ascontiguousarray(host)
+        array = self.empty(host.shape, host.dtype)
+        self.refill(array, host)
+        return array
+
+    def refill(self, array: Array, host: np.ndarray) -> None:
+        """Copy an array of the host into one of the device, of the same shape and dtype."""
         self.counters.uploads += 1
         self.counters.uploaded_bytes += host.nbytes
-        return cuda.to_device(host)
+        if host.size:
+            self.driver.copy_in(np.ascontiguousarray(host), array)
 
     def download(self, array: Array) -> np.ndarray:
         """A copy on the host, after all that was launched before."""
-        host: np.ndarray = array.copy_to_host()
+        host = self.driver.copy_out(array)
         self.counters.downloads += 1
         self.counters.downloaded_bytes += host.nbytes
         return host
 
-    def launch(self, function: Any, grid: Any, block: Any, *args: Any) -> None:
-        """Launch a kernel. Integers become int32 and floats float32, so that each kernel is compiled once.
+    def launch(self, function: Any, grid: Any, block: Any, *args: Any, shared: int = 0) -> None:
+        """Launch a kernel, with so many bytes of dynamic shared memory. Integers become int32 and floats float32, so
+        that each kernel is compiled once.
 
         ValueError for an array of the host, which Numba would copy there and back in silence.
         """
-        self.counters.launches += 1
+        self.counters.launches += not self._recording
         typed = [_typed(arg) for arg in args]
         if not SIMULATED:
-            function[grid, block](*typed)
+            self.driver.launch(function, grid, block, shared, typed)
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # machine arithmetic overflows without a word
-            function[grid, block](*typed)
+            self.driver.launch(function, grid, block, shared, typed)
 
     def spread(self, function: Any, size: int, *args: Any) -> None:
         """Launch a kernel over flat values, of which it takes `cuda.grid(1), + cuda.gridsize(1), ...`."""
         self.launch(function, min(blocks(size, THREADS), BLOCKS), THREADS, *args)
 
+    def prepare(
+        self, function: Any, signature: tuple[Any, ...], threads: int, shared: int, cooperative: bool = False
+    ) -> int:
+        """Compile a kernel for arguments of these types, and say how many of its blocks the device holds at once.
+
+        `cooperative` : its blocks wait for each other, so the driver must refuse a grid that the device cannot hold
+        """
+        if SIMULATED:
+            return self.limits.multiprocessors
+        compiled = self.driver.compile(function, signature, shared, cooperative)
+        return self.driver.resident_blocks(compiled, threads, shared)
+
+    def record(self, launches: Callable[[], None]) -> Callable[[], None]:
+        """The launches that a function makes, as one: a CUDA graph, or the function itself on the simulator."""
+        if SIMULATED:
+            return launches
+        self._recording = True
+        try:
+            replay = self.driver.record(launches)
+        finally:
+            self._recording = False
+        return lambda: self._replay(replay)
+
+    def _replay(self, graph: Callable[[], None]) -> None:
+        self.counters.launches += 1
+        graph()
+
+    def milliseconds(self, work: Callable[[], None]) -> float:
+        """The device's time for what a function launches, by events."""
+        return self.driver.milliseconds(work)
+
 
 def _typed(arg: Any) -> Any:
-    if isinstance(arg, np.ndarray):
+    if type(arg) is np.ndarray:
         raise ValueError("an array of the host was given to the GPU: copy it with to_device")
     if isinstance(arg, int):
         return np.int32(arg)
@@ -124,28 +268,22 @@ def _typed(arg: Any) -> Any:
 
 def _require_device() -> None:
     """Raise BackendUnavailableError unless a kernel can be compiled and run."""
-    remedy = "or use the device cpu"
+    if cuda.implementation != "NVIDIA":
+        raise BackendUnavailableError(f"the package numba-cuda is missing: {REMEDY}")
     try:
         if not cuda.is_available():
-            raise BackendUnavailableError(
-                f"no GPU can be used ({_reason()}): install NVIDIA's driver and pip install 'asr-from-sound[cuda13]', "
-                f"{remedy}"
-            )
-        driver = importlib.import_module("numba.cuda.cudadrv.driver").driver
-        version = tuple(driver.get_version())
+            raise BackendUnavailableError(f"no GPU can be used ({_reason()}): install NVIDIA's driver and {REMEDY}")
+        version = tuple(importlib.import_module("numba.cuda.cudadrv.driver").driver.get_version())
         if version < OLDEST_DRIVER:
             raise BackendUnavailableError(
                 f"the NVIDIA driver knows CUDA {'.'.join(map(str, version))} only, and at least "
-                f"{'.'.join(map(str, OLDEST_DRIVER))} is needed: update the driver, {remedy}"
+                f"{'.'.join(map(str, OLDEST_DRIVER))} is needed: update the driver, or use the device cpu"
             )
-        if cuda.implementation == "Built-in":
-            importlib.import_module("numba.cuda.cudadrv.nvvm").NVVM()
     except BackendUnavailableError:
         raise
     except Exception as error:  # the driver's and the compiler's own kinds, which differ between versions
         raise BackendUnavailableError(
-            f"the GPU's compiler is missing or does not fit ({_first_line(error)}): "
-            f"pip install 'asr-from-sound[cuda13]' (cuda12 for an older driver), {remedy}"
+            f"the GPU's compiler is missing or does not fit ({_first_line(error)}): {REMEDY}"
         ) from error
 
 

@@ -1,0 +1,108 @@
+"""What Numba's CUDA target has no words for: wide and unwrapped accesses, sums in registers, a barrier's two halves.
+
+Arrays are flat. An index is taken as unsigned 32-bit: Numba makes every sum of integers 64 bits wide and wraps
+negative indices around, and the truncation lets the compiler do the arithmetic in 32 bits. Values that a thread
+keeps are tuples: the compiler cannot put those into local memory, as it does with arrays that it fails to unroll.
+
+On the simulator every function here is plain Python that means the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import float32
+
+from kernels.cuda.device import SIMULATED, cuda, device_function
+
+if not SIMULATED:
+    from kernels.cuda.assembly import (
+        acquire,
+        arrive,
+        dynamic_shared,
+        fma,
+        load,
+        load4,
+        outer,
+        reciprocal,
+        store,
+        store4,
+        trap,
+        zeros,
+    )
+else:
+
+    def load(array, i):
+        """array[i]"""
+        return array[i]
+
+    def store(array, i, value):
+        """array[i] = value"""
+        array[i] = value
+
+    def load4(array, i):
+        """array[i : i + 4], float32, in one access: i and the array's start are multiples of 16 bytes."""
+        return tuple(array[i : i + 4])
+
+    def store4(array, i, values):
+        """array[i : i + 4] = values, in one access as `load4`."""
+        array[i : i + 4] = values
+
+    def fma(a, b, c):
+        """a b + c, rounded once."""
+        return np.float32(np.float64(a) * np.float64(b) + np.float64(c))
+
+    def reciprocal(x):
+        """1 / x, to 1 unit in the last place."""
+        return np.float32(1.0) / x
+
+    @cache
+    def zeros(count: int) -> Callable[[], Any]:
+        """A function that gives a tuple of `count` float32 zeros."""
+        return lambda: (np.float32(0.0),) * count
+
+    @cache
+    def outer(rows: int, columns: int) -> Callable[..., Any]:
+        """A function (sums, a, b): sums[r columns + c] + a[r] b[c], each by one fused multiply-add."""
+
+        def add(sums, a, b):
+            return tuple(sums[r * columns + c] + a[r] * b[c] for r in range(rows) for c in range(columns))
+
+        return add
+
+    @device_function
+    def dynamic_shared():
+        """The launch's dynamic shared memory, float32, on a 16-byte boundary."""
+        return cuda.shared.array(0, float32)
+
+    @device_function
+    def arrive(counters, i):
+        """counters[i] += 1, after all that this thread has seen written (release, at the scope of the device)."""
+        cuda.atomic.add(counters, i, 1)
+
+    def acquire(counters, i):
+        """counters[i], before all that this thread reads afterwards (acquire, at the scope of the device)."""
+        return counters[i]
+
+    def trap():
+        """Stop the kernel with an error."""
+        raise RuntimeError("a barrier between blocks was not reached")
+
+
+__all__ = [
+    "acquire",
+    "arrive",
+    "dynamic_shared",
+    "fma",
+    "load",
+    "load4",
+    "outer",
+    "reciprocal",
+    "store",
+    "store4",
+    "trap",
+    "zeros",
+]
