@@ -6,13 +6,13 @@ It knows shapes, dtypes and lengths, and nothing of audio or text. `kernels.inte
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kernels.driver import CudaStatus
     from kernels.interface import Backend
 
-__all__ = ["BackendUnavailableError", "DeviceMemoryError", "open_backend"]
+__all__ = ["BackendUnavailableError", "DeviceMemoryError", "cuda_status", "open_backend"]
 
 PROJECT = "asr-from-sound"  # another package that installs a module named `kernels` has no such mark
 
@@ -30,21 +30,6 @@ class DeviceMemoryError(MemoryError):
             f"{free / 1e6:.1f} of {total / 1e6:.0f} MB are free"
         )
         self.asked, self.free, self.total = asked, free, total
-
-
-class DeviceMemoryError(MemoryError):
-    """The memory of a device is full.
-
-    Parameters
-    ----------
-    asked : bytes that could not be had
-    free : bytes that were left; None where the device does not say
-    """
-
-    def __init__(self, asked: int, free: int | None = None):
-        left = "" if free is None else f", {free / 1e6:,.0f} MB were free"
-        super().__init__(f"the device's memory is full ({asked / 1e6:,.0f} MB more were asked for{left})")
-        self.asked, self.free = asked, free
 
 
 def open_backend(name: str | None = None, threads: int | None = None) -> Backend:
