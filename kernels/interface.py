@@ -142,7 +142,10 @@ class Backend(Protocol):
     threads: int
 
     def describe(self) -> str:
-        """One line for a person: device, width, threads."""
+        """For a person, on one line: device, threads, width."""
+
+    def explain(self, shape: RecurrentShape, batch: int) -> str:
+        """For a person, on one line: how a recurrent layer of this shape runs with so many utterances at once."""
 
     def to_device(self, host: np.ndarray) -> Array:
         """A copy on the device (on the CPU: the array itself, made contiguous)."""

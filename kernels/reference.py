@@ -347,6 +347,9 @@ class ReferenceBackend:
     def describe(self) -> str:
         return "reference (NumPy float64, slow: for judging other backends)"
 
+    def explain(self, shape: RecurrentShape, batch: int) -> str:
+        return "one utterance and one step after the other"
+
     def to_device(self, host: np.ndarray) -> np.ndarray:
         if np.issubdtype(host.dtype, np.floating):
             return np.array(host, np.float64, order="C")

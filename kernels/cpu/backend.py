@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import llvmlite.binding
 import numpy as np
 
 from kernels.checks import check_rate, check_same, check_sgd, check_stack_frames, check_vector
@@ -12,6 +11,7 @@ from kernels.cpu.ctc import CpuCtcLoss
 from kernels.cpu.dense import CpuDenseLayer, log_softmax
 from kernels.cpu.elementwise import dropout, sgd_step, stack_frames, sum_of_squares
 from kernels.cpu.recurrence import CpuRecurrentLayer
+from kernels.cpu.target import LANES
 from kernels.cpu.team import Team, available_threads
 from kernels.interface import RecurrentShape
 
@@ -28,7 +28,10 @@ class CpuBackend:
         self._team = Team(self.threads)
 
     def describe(self) -> str:
-        return f"cpu ({llvmlite.binding.get_host_cpu_name()}, {self.threads} threads)"
+        return f"cpu, {self.threads} thread{'s' if self.threads > 1 else ''}, {LANES} lanes"
+
+    def explain(self, shape: RecurrentShape, batch: int) -> str:
+        return CpuRecurrentLayer(shape, self._team).plan(batch)
 
     def to_device(self, host: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(host)

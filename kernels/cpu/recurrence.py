@@ -144,6 +144,13 @@ class CpuRecurrentLayer:
         ]
         self._arrays: dict[str, np.ndarray] = {}
 
+    def plan(self, batch: int) -> str:
+        """How so many utterances are computed, for a person."""
+        slices, directions = min(self._slices, batch), len(self._weights)
+        rows = f"{-(-batch // slices)} utterance{'s' if batch > slices else ''}"
+        tasks = f"{directions * slices} task{'s' if directions * slices > 1 else ''}"
+        return f"{tasks}, each a direction of up to {rows}; tiles of {ROWS} x {COLUMNS}"
+
     def pack(self, weights: Mapping[str, np.ndarray]) -> None:
         check_weights(self.shape, weights)
         self._team.run(
