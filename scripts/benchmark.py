@@ -1,6 +1,7 @@
 """How fast the kernels and the program are, beside what else a user would take.
 
     python scripts/benchmark.py recurrence --cases 'lstm*train' --seconds 60
+    python scripts/benchmark.py recurrence --device cuda
 
 Each contender runs in a process of its own, in turn with the others. A rival that is not installed is named and left
 out: pip install 'asr-from-sound[bench]' brings all. docs/performance.md says what the figures mean.
@@ -11,16 +12,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Annotated
 
 import typer
-from benchmarks import cases, report, startup
+from benchmarks import cases, cuda_cases, report, startup
 from benchmarks.cases import Case, chosen
 from benchmarks.compare import Arena, Limits, say, warn_of_load
-from benchmarks.processes import ContenderError
+from benchmarks.processes import Contender, ContenderError, Process
 from benchmarks.report import Row
 
 from asr.errors import AsrError, UsageError
@@ -28,6 +30,14 @@ from asr.errors import AsrError, UsageError
 CORPORA = Path(os.environ.get("ASR_CORPORA", Path(__file__).resolve().parents[2] / "shared" / "corpora"))
 TRAINING = f"an4:{CORPORA / 'an4'}:train"
 LISTENING = (f"an4:{CORPORA / 'an4'}:test", f"kaldi:{CORPORA / 'speechocean762' / 'dev'}")
+
+
+class Machine(StrEnum):
+    """Where all contenders compute."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -39,6 +49,8 @@ Seconds = Annotated[
 ]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="At most so many rounds a case.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Of every contender, where a case names none.")]
+Device = Annotated[Machine, typer.Option("--device", help="Where all contenders compute.")]
+Tf32 = Annotated[bool, typer.Option("--tf32", help="Large products on a GPU may round to TF32, ours and theirs.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE|-", help="Write the rows there; - is stdout.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")]
 Corpora = Annotated[
@@ -55,11 +67,14 @@ def recurrence(
     seconds: Seconds = None,
     rounds: Rounds = 7,
     threads: Threads = 1,
+    device: Device = Machine.CPU,
+    tf32: Tf32 = False,
     json: Json = None,
     markdown: Markdown = False,
 ) -> None:
     """One bidirectional layer: a training step and inference, against PyTorch and onnxruntime; the bare tile."""
-    show(measure(chosen(cases.recurrence(threads), names or []), seconds, rounds), json, markdown)
+    every = cuda_cases.recurrence(tf32) if on_gpu(device, tf32) else cases.recurrence(threads)
+    show(measure(chosen(every, names or []), seconds, rounds), json, markdown)
 
 
 @app.command()
@@ -68,11 +83,14 @@ def ctc(
     seconds: Seconds = None,
     rounds: Rounds = 7,
     threads: Threads = 1,
+    device: Device = Machine.CPU,
+    tf32: Tf32 = False,
     json: Json = None,
     markdown: Markdown = False,
 ) -> None:
     """The CTC loss with log-softmax, forward and backward, against PyTorch."""
-    show(measure(chosen(cases.ctc(threads), names or []), seconds, rounds), json, markdown)
+    every = cuda_cases.ctc(tf32) if on_gpu(device, tf32) else cases.ctc(threads)
+    show(measure(chosen(every, names or []), seconds, rounds), json, markdown)
 
 
 @app.command()
@@ -83,13 +101,19 @@ def train_step(
     threads: Threads = 1,
     updates: Updates = None,
     corpora: Corpora = None,
+    device: Device = Machine.CPU,
+    tf32: Tf32 = False,
     json: Json = None,
     markdown: Markdown = False,
 ) -> None:
     """Updates of a 3 x 256 LSTM network over an epoch of AN4: forward, CTC, backward, clipping, SGD; against PyTorch.
 
-    All start from the same weights and must come to the same loss after 20 updates.
+    All start from the same weights and must come to the same loss after 20 updates. On a GPU the batch is one of noise
+    in AN4's sizes, unless a corpus is named.
     """
+    if on_gpu(device, tf32):
+        show(cuda_train_step_rows(names, seconds, rounds, tf32, updates, corpora), json, markdown)
+        return
     show(train_step_rows(names, seconds, rounds, threads, updates, corpora), json, markdown)
 
 
@@ -176,6 +200,39 @@ def train_step_rows(
         wanted = chosen(cases.train_step(threads, folder), names or [])
         speech.write_training(Path(folder), speech.utterances(corpora or [TRAINING], None), updates)
         return measure(wanted, seconds, rounds)
+
+
+def cuda_train_step_rows(
+    names: Sequence[str] | None,
+    seconds: float | None,
+    rounds: int,
+    tf32: bool,
+    updates: int | None,
+    corpora: Sequence[str] | None,
+) -> list[Row]:
+    from benchmarks import speech
+
+    with TemporaryDirectory() as folder:
+        wanted = chosen(cuda_cases.train_step(tf32, folder), names or [])
+        if corpora:
+            speech.write_training(Path(folder), speech.utterances(corpora, None), updates)
+        else:
+            speech.write_synthetic(Path(folder))
+        return measure(wanted, seconds, rounds)
+
+
+def on_gpu(device: Machine, tf32: bool) -> bool:
+    """Whether to measure there. UsageError, with what to do, where that cannot be."""
+    if device is Machine.CPU:
+        if tf32:
+            raise UsageError("--tf32 needs --device cuda: a CPU multiplies in float32 alone")
+        return False
+    process = Process(Contender("ours"))
+    try:
+        say(f"on {process.ask(do='open', device=device.value)['device']}")
+    finally:
+        process.close()
+    return True
 
 
 def transcribe_rows(

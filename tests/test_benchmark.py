@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ import pytest
 import tones
 
 from asr.errors import UsageError
-from kernels import open_backend
+from kernels import BackendUnavailableError, open_backend
 from kernels.cpu import peak
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "scripts"))
 
-from benchmarks import cases, compare, jobs, report  # noqa: E402
+import contextlib
+
+from benchmarks import cases, compare, cuda_cases, jobs, report, speech, worker  # noqa: E402
 from benchmarks.processes import Contender, ContenderError, Process  # noqa: E402
 
 KEYS = {"case", "ours_ms", "rival", "rival_ms", "ratio", "gflops", "peak_fraction"}
@@ -148,9 +151,61 @@ def test_a_target_is_met_or_not() -> None:
 
 def test_medians_are_of_each_part() -> None:
     contestant = compare.Contestant.__new__(compare.Contestant)
-    contestant.timings = {0: [(1.0, 0.5), (9.0, 8.0), (2.0, 0.6)], 1: [(10.0, 5.0)], 2: []}
+    contestant.timings = {0: [(1.0, 0.5, 0.1), (9.0, 8.0, 0.3), (2.0, 0.6, 0.2)], 1: [(10.0, 5.0, 1.0)], 2: []}
     assert contestant.seconds("wall", [0, 1]) == 12.0
     assert contestant.seconds("cpu", [0]) == 0.6
+    assert contestant.seconds("device", [0, 1]) == 1.2
+
+
+@pytest.mark.parametrize("command", ["recurrence", "ctc", "train-step"])
+def test_without_a_gpu_its_benchmarks_say_what_is_missing(command: str) -> None:
+    with contextlib.suppress(BackendUnavailableError):
+        pytest.skip(f"there is a GPU: {open_backend('cuda').describe()}")
+    done = benchmark(command, "--device", "cuda")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert re.search("benchmark: .*(driver|GPU).*install", line)
+
+
+def test_tf32_is_a_choice_on_a_gpu_alone() -> None:
+    done = benchmark("ctc", "--tf32")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--tf32 needs --device cuda" in done.stderr
+
+
+def test_what_runs_on_a_device_is_timed_by_its_clock_with_all_its_repeats() -> None:
+    runs: list[int] = []
+
+    def timed(function: Callable[[], object]) -> float:
+        function()
+        return 30.0 * len(runs)  # ms
+
+    process = worker.Worker("ours")
+    process.hold(jobs.Job(runs.append, timed=timed))
+    ((wall, cpu, device),) = process.time(part=7, repeat=4, warm=False)["timings"]
+    assert runs == [7] * 4
+    assert device == pytest.approx(0.030)
+    assert wall >= 0 <= cpu
+
+
+def test_the_cases_on_a_gpu_are_those_with_targets() -> None:
+    names = {case.name: case.rivals[0].target for case in cuda_cases.recurrence(tf32=False)}
+    assert names["lstm 500,16,39,256 train cuda"] == 1.0
+    assert names["lstm 500,16,512,256 infer cuda"] == 1.2
+    assert names["gru 500,16,39,256 train cuda"] is None
+    every = [*cuda_cases.recurrence(True), *cuda_cases.ctc(True), *cuda_cases.train_step(True, "")]
+    assert all(case.name.endswith(" cuda tf32") and case.arguments["tf32"] for case in every)
+
+
+def test_the_synthetic_batch_has_an4_s_sizes(tmp_path: Path) -> None:
+    speech.write_synthetic(tmp_path)
+    (batch,) = jobs.load_batches(str(tmp_path))
+    config, _ = jobs.load_network(str(tmp_path))
+    assert (config.layers, config.hidden, config.inputs * config.stack, config.outputs) == (3, 256, 180, 29)
+    assert batch["frames"].shape == (510, 16, 60)
+    assert batch["lengths"][0] == 510
+    assert (np.diff(batch["lengths"]) <= 0).all()
+    assert batch["labels"].min() >= 1
 
 
 def test_a_failure_in_a_contender_s_process_is_told_and_survived() -> None:

@@ -1,6 +1,8 @@
 """What `scripts/benchmark.py` measures, and how.
 
 cases       what is compared, with the targets
+cuda_cases  the same on a GPU
+cuda_model  the time that a GPU should take, from operations, bytes and instructions
 compare     rounds in turn over the contenders, medians
 processes   a contender's own process, seen from the one that asks it
 worker      the same process from inside

@@ -11,7 +11,8 @@ from asr.errors import UsageError
 from benchmarks.processes import Contender
 from kernels.cells import CELLS
 
-Clock = Literal["cpu", "wall"]
+Clock = Literal["cpu", "wall", "device"]
+CLOCKS: tuple[Clock, ...] = ("wall", "cpu", "device")  # in the order of a timing
 Item = TypeVar("Item", bound="Named")
 
 # T, B, D, H -> least ratio of a training step to torch, of inference to torch and to onnxruntime
@@ -41,7 +42,7 @@ class Rival:
     """Whom a case is compared with.
 
     clock : what the ratio is of: at one thread CPU time of the process, which other jobs on the machine disturb
-        little; wall time at several, where waiting counts
+        little; wall time at several, where waiting counts; the device's own time where there is one
     target : least ratio of its time to ours, None where none was set
     """
 
@@ -58,6 +59,7 @@ class Case:
     per_hour : give times for an hour of sound
     memory : compare memory, not time
     real_time : least ratio of the sound's duration to our time, where there is no rival
+    clock : of our time where there is no rival; "device" also says that no core's peak is measured
     """
 
     name: str
@@ -69,6 +71,7 @@ class Case:
     per_hour: bool = False
     memory: bool = False
     real_time: float | None = None
+    clock: Clock = "cpu"
 
 
 def clock(threads: int) -> Clock:
@@ -113,7 +116,7 @@ def recurrence(threads: int) -> list[Case]:
 def ctc(threads: int) -> list[Case]:
     return [
         Case(
-            f"ctc {_comma(sizes)}{_suffix(count)}",
+            f"ctc {comma(sizes)}{_suffix(count)}",
             "ctc",
             {"sizes": sizes},
             Contender("ours", count),
@@ -178,7 +181,7 @@ def _train(cell: str, sizes: tuple[int, ...], threads: int, target: float, secon
     if second:
         rivals.append(Rival(Contender("ours"), "cpu", SECOND_THREAD))
     return Case(
-        f"{cell} {_comma(sizes)} train{_suffix(threads)}",
+        f"{cell} {comma(sizes)} train{_suffix(threads)}",
         "train layer",
         {"cell": cell, "sizes": sizes},
         Contender("ours", threads),
@@ -195,7 +198,7 @@ def _infer(sizes: tuple[int, ...], threads: int, torch_target: float, onnx_targe
     if second:
         rivals.append(Rival(Contender("ours"), "cpu", SECOND_THREAD))
     return Case(
-        f"lstm {_comma(sizes)} infer{_suffix(threads)}",
+        f"lstm {comma(sizes)} infer{_suffix(threads)}",
         "infer layer",
         {"cell": "lstm", "sizes": sizes},
         Contender("ours", threads),
@@ -211,7 +214,7 @@ def _tile(lanes: int) -> Case:
 
 def _memory(sizes: tuple[int, ...], threads: int) -> Case:
     return Case(
-        f"lstm {_comma(sizes)} train memory{_suffix(threads)}",
+        f"lstm {comma(sizes)} train memory{_suffix(threads)}",
         "train layer",
         {"cell": "lstm", "sizes": sizes},
         Contender("ours", threads),
@@ -220,7 +223,8 @@ def _memory(sizes: tuple[int, ...], threads: int) -> Case:
     )
 
 
-def _comma(sizes: tuple[int, ...]) -> str:
+def comma(sizes: tuple[int, ...]) -> str:
+    """Sizes as a case's name has them."""
     return ",".join(map(str, sizes))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from time import monotonic
 
-from benchmarks.cases import Case, Clock, Rival
+from benchmarks.cases import CLOCKS, Case, Clock, Rival
 from benchmarks.jobs import MissingError
 from benchmarks.processes import Contender, ContenderError, Process
 from benchmarks.report import Row
@@ -55,19 +55,19 @@ class Contestant:
         self.parts: int = answer["parts"]
         self.flops: list[float] = answer["flops"]
         self.sound: list[float] = answer["sound"]
-        self.timings: dict[int, list[tuple[float, float]]] = {part: [] for part in range(self.parts)}
+        self.timings: dict[int, list[tuple[float, float, float]]] = {part: [] for part in range(self.parts)}
         self._process = process
 
     def run(self, part: int) -> None:
         """One round of a part."""
-        expected = min((wall for wall, _ in self.timings[part]), default=SLOW_SECONDS)
+        expected = min((wall for wall, *_ in self.timings[part]), default=SLOW_SECONDS)
         repeat = max(1, min(MOST_REPEATS, int(ROUND_SECONDS / max(expected, 1e-9))))
         answer = self._process.ask(do="time", part=part, repeat=repeat, warm=expected < SLOW_SECONDS)
         self.timings[part] += answer["timings"]
 
     def seconds(self, clock: Clock, parts: Sequence[int]) -> float:
         """The sum over parts of the median time of each."""
-        index = 0 if clock == "wall" else 1
+        index = CLOCKS.index(clock)
         return sum(median(timing[index] for timing in self.timings[part]) for part in parts)
 
 
@@ -94,21 +94,23 @@ class Arena:
         for process in self.processes.values():
             process.close()
 
-    def _rounds(self, case: Case, contestants: list[Contestant], limits: Limits) -> tuple[list[int], float]:
-        """Run the rounds; returns the parts that were run by all, and the peak of a core among those rounds."""
+    def _rounds(self, case: Case, contestants: list[Contestant], limits: Limits) -> tuple[list[int], float | None]:
+        """Run the rounds; returns the parts that were run by all, and the peak of a core among those rounds, None
+        where the case runs on no core."""
         done: list[int] = []
         peaks: list[float] = []
         for number in range(limits.rounds):
             for part in range(contestants[0].parts):
                 if done and limits.over():
-                    return done, median(peaks)
-                peaks.append(self._process(case.ours).ask(do="peak")["gflops"])
+                    return done, median(peaks) if peaks else None
+                if case.clock != "device":
+                    peaks.append(self._process(case.ours).ask(do="peak")["gflops"])
                 first = (number + part) % len(contestants)
                 for contestant in contestants[first:] + contestants[:first]:
                     contestant.run(part)
                 if number == 0:
                     done.append(part)
-        return done, median(peaks)
+        return done, median(peaks) if peaks else None
 
     def _contestant(self, contender: Contender, case: Case) -> Contestant | None:
         """None, and named on stderr, where the rival is not installed or fails."""
@@ -158,12 +160,12 @@ def _memory(contender: Contender, case: Case) -> float:
 
 @dataclass(frozen=True)
 class Scene:
-    """What all rows of a case share: our timings, the parts that count, GFLOP/s of a core at its peak."""
+    """What all rows of a case share: our timings, the parts that count, GFLOP/s of a core at its peak (or None)."""
 
     case: Case
     ours: Contestant
     parts: Sequence[int]
-    peak: float
+    peak: float | None
 
     def row(self, rival: Rival, theirs: Contestant) -> Row:
         """We and a rival."""
@@ -184,7 +186,7 @@ class Scene:
     def row_alone(self) -> Row:
         """We alone, or beside the sound's own duration."""
         if not self.ours.sound:
-            return self._row("cpu")
+            return self._row(self.case.clock)
         duration = sum(self.ours.sound[part] for part in self.parts)
         ratio = duration / self.ours.seconds("wall", self.parts)
         return replace(
@@ -195,7 +197,7 @@ class Scene:
         seconds = self.ours.seconds(clock, self.parts)
         flops = sum(self.ours.flops[part] for part in self.parts) if self.ours.flops else 0.0
         gflops = flops / seconds / 1e9 or None
-        peak = self.peak * (self.case.ours.threads if clock == "wall" else 1)
+        peak = self.peak and self.peak * (self.case.ours.threads if clock == "wall" else 1)
         return Row(
             self.case.name,
             self._milliseconds(self.ours, clock),
@@ -203,7 +205,7 @@ class Scene:
             None,
             None,
             gflops,
-            gflops / peak if gflops else None,
+            gflops / peak if gflops and peak else None,
             clock=clock,
             peak_target=self.case.peak_target,
             ours_wall_ms=self._milliseconds(self.ours, "wall"),

@@ -21,6 +21,9 @@ FEATURE_PARTS = 8
 NARROW_INPUT = 39  # inputs up to here are features: a first layer, whose input needs no gradient
 
 
+Timer = Callable[[Callable[[], object]], float]
+
+
 class MissingError(Exception):
     """A library is not installed; the message is its name."""
 
@@ -34,6 +37,8 @@ class Job:
     parts : a run of the task is the parts 0 .. parts - 1
     flops : floating-point operations of each part's matrix products; empty where they mean nothing
     sound : seconds of sound in each part; empty where there is none
+    timed : the milliseconds that a function takes by the device's own clock, with all that it launches there; None
+        where everything happens on the CPU
     """
 
     run: Callable[[int], object]
@@ -41,6 +46,7 @@ class Job:
     parts: int = 1
     flops: Sequence[float] = ()
     sound: Sequence[float] = ()
+    timed: Timer | None = None
 
 
 def library(name: str) -> Any:

@@ -22,6 +22,7 @@ from benchmarks.jobs import (
     NARROW_INPUT,
     RATE,
     Job,
+    Timer,
     figures,
     layer_data,
     load_batches,
@@ -33,6 +34,7 @@ from benchmarks.jobs import (
 )
 from kernels import open_backend
 from kernels.cells import CELLS
+from kernels.interface import Backend
 
 
 def layer_flops(cell: str, rows: int, D: int, H: int, train: bool, input_gradient: bool = False) -> float:
@@ -55,41 +57,54 @@ def network_flops(config: NetworkConfig, rows: int, train: bool) -> float:
     return recurrent + 2.0 * rows * shapes[-1].outputs * config.outputs * (3 if train else 1)
 
 
-def train_layer(threads: int, cell: str, sizes: list[int]) -> Job:
+def open_device(device: str, threads: int, tf32: bool) -> tuple[Backend, Timer | None]:
+    """A backend, and its own clock where it has one. `tf32` lets large products round their operands to TF32."""
+    backend: Any = open_backend(device, threads)
+    if device == "cpu":
+        return backend, None
+    backend.tf32 = tf32
+    return backend, backend.device.timed
+
+
+def train_layer(threads: int, cell: str, sizes: list[int], device: str = "cpu", tf32: bool = False) -> Job:
     """Packing the weights, forward, backward through time: what a layer costs in a training step."""
     data = layer_data(cell, sizes)
-    backend = open_backend("cpu", threads)
+    backend, timed = open_device(device, threads, tf32)
     layer = backend.recurrent(data.shape)
+    weights = {name: backend.to_device(weight) for name, weight in data.weights.items()}
+    x, out_gradient = backend.to_device(data.x), backend.to_device(data.out_gradient)
     lengths = np.full(sizes[1], sizes[0], np.int32)
     out = backend.empty(data.out_gradient.shape)
-    gradients = {name: np.empty_like(weight) for name, weight in data.weights.items()}
+    gradients = {name: backend.empty(weight.shape) for name, weight in data.weights.items()}
     dx = backend.empty(data.x.shape) if sizes[2] > NARROW_INPUT else None
 
     def run(part: int) -> None:
-        layer.pack(data.weights)
-        layer.forward(data.x, lengths, out)
-        layer.backward(data.x, lengths, out, data.out_gradient, gradients, dx)
+        layer.pack(weights)
+        layer.forward(x, lengths, out)
+        layer.backward(x, lengths, out, out_gradient, gradients, dx)
 
     run(0)
-    checked = [out, gradients["forward.weight_hh"], gradients["backward.weight_ih"]]
+    checked = [out, gradients["forward.weight_hh"], gradients["backward.weight_ih"], *([] if dx is None else [dx])]
     T, B, D, H = sizes
     flops = layer_flops(cell, T * B, D, H, train=True, input_gradient=dx is not None)
-    return Job(run, figures(*checked, *([] if dx is None else [dx])), flops=[flops])
+    return Job(run, figures(*map(backend.to_host, checked)), flops=[flops], timed=timed)
 
 
-def infer_layer(threads: int, cell: str, sizes: list[int]) -> Job:
+def infer_layer(threads: int, cell: str, sizes: list[int], device: str = "cpu", tf32: bool = False) -> Job:
     data = layer_data(cell, sizes)
-    backend = open_backend("cpu", threads)
+    backend, timed = open_device(device, threads, tf32)
     layer = backend.recurrent(data.shape)
-    layer.pack(data.weights)
+    layer.pack({name: backend.to_device(weight) for name, weight in data.weights.items()})
+    x = backend.to_device(data.x)
     lengths = np.full(sizes[1], sizes[0], np.int32)
     out = backend.empty(data.out_gradient.shape)
 
     def run(part: int) -> None:
-        layer.infer(data.x, lengths, out)
+        layer.infer(x, lengths, out)
 
     run(0)
-    return Job(run, figures(out), flops=[layer_flops(cell, sizes[0] * sizes[1], sizes[2], sizes[3], train=False)])
+    flops = layer_flops(cell, sizes[0] * sizes[1], sizes[2], sizes[3], train=False)
+    return Job(run, figures(backend.to_host(out)), flops=[flops], timed=timed)
 
 
 def bare_tile(threads: int) -> Job:
@@ -100,24 +115,26 @@ def bare_tile(threads: int) -> Job:
     return Job(lambda part: tile.run(), flops=[tile.flops])
 
 
-def ctc(threads: int, sizes: list[int]) -> Job:
+def ctc(threads: int, sizes: list[int], device: str = "cpu", tf32: bool = False) -> Job:
     """Log-softmax, loss and gradient by the logits."""
     data = loss_data(sizes)
     T, B, _, S = sizes
-    loss = open_backend("cpu", threads).ctc()
+    backend, timed = open_device(device, threads, tf32)
+    loss = backend.ctc()
     lengths, label_lengths = np.full(B, T, np.int32), np.full(B, S, np.int32)
-    gradient = np.empty_like(data.logits)
+    logits, gradient = backend.to_device(data.logits), backend.empty(data.logits.shape)
 
     def run(part: int) -> np.ndarray:
-        return loss(data.logits, lengths, data.labels, label_lengths, gradient)
+        return loss(logits, lengths, data.labels, label_lengths, gradient)
 
-    return Job(run, figures(run(0), gradient))
+    return Job(run, figures(run(0), backend.to_host(gradient)), timed=timed)
 
 
-def train_network(threads: int, folder: str, packed: bool) -> Job:
+def train_network(threads: int, folder: str, packed: bool, device: str = "cpu", tf32: bool = False) -> Job:
     """One update for each batch: forward, CTC, backward through time, clipping, Nesterov's step."""
     batches = load_batches(folder)
-    network = _network(folder, threads)
+    backend, timed = open_device(device, threads, tf32)
+    network = _network(folder, backend)
 
     def run(part: int) -> float:
         batch = batches[part]
@@ -131,12 +148,12 @@ def train_network(threads: int, folder: str, packed: bool) -> Job:
 
     losses = [run(step % len(batches)) for step in range(CHECKED_STEPS)]
     flops = [network_flops(network.config, int(network.steps(batch["lengths"]).sum()), train=True) for batch in batches]
-    return Job(run, losses[-1:] if packed else (), len(batches), flops)
+    return Job(run, losses[-1:] if packed else (), len(batches), flops, timed=timed)
 
 
 def infer_network(threads: int, folder: str) -> Job:
     batches = load_batches(folder)
-    network = _network(folder, threads)
+    network = _network(folder, open_backend("cpu", threads))
 
     def run(part: int) -> np.ndarray:
         return network.log_probs(batches[part]["frames"], batches[part]["lengths"])
@@ -146,12 +163,12 @@ def infer_network(threads: int, folder: str) -> Job:
     return Job(run, figures(within(run(0), steps[0])), len(batches), flops)
 
 
-def _network(folder: str, threads: int) -> Network:
+def _network(folder: str, backend: Backend) -> Network:
     config, weights = load_network(folder)
     parameters = Parameters(Network.layout(config))
     for name, weight in weights.items():
         parameters[name][:] = weight
-    return Network(config, parameters, open_backend("cpu", threads))
+    return Network(config, parameters, backend)
 
 
 def transcribe_files(threads: int, model: str, listing: str) -> Job:

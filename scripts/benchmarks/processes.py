@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asr.errors import UsageError
 from benchmarks.jobs import MissingError
 
 SCRIPTS = Path(__file__).resolve().parents[1]
@@ -57,7 +58,7 @@ class Process:
         return self.ask(do="prepare", task=task, threads=self.contender.threads, arguments=dict(arguments))
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """The answer to a request of `worker`; MissingError, ContenderError."""
+        """The answer to a request of `worker`; MissingError, ContenderError; UsageError where no device is."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -70,6 +71,8 @@ class Process:
         answer: dict[str, Any] = json.loads(line)
         if "missing" in answer:
             raise MissingError(answer["missing"])
+        if "unavailable" in answer:
+            raise UsageError(answer["unavailable"])
         if "error" in answer:
             raise ContenderError(f"{self.contender.name}: {answer['error']}")
         return answer

@@ -38,7 +38,7 @@ LEFT = ("case", "rival", "clock", "met", "note")
 class Row:
     """We and one rival at one case.
 
-    ours_ms, rival_ms : medians by `clock` ("cpu", "wall"); None where memory is compared
+    ours_ms, rival_ms : medians by `clock` ("cpu", "wall", "device"); None where memory is compared
     ratio : the rival's figure / ours
     gflops, peak_fraction : of ours, and as a share of the machine's peak in the same run
     target, peak_target : least ratio and least share that we want
@@ -124,7 +124,7 @@ def _cells(row: Row) -> list[str]:
         _ratio(row.ratio),
         ", ".join(targets),
         {True: "yes", False: "no", None: ""}[row.met],
-        _ratio(row.wall_ratio) if row.clock == "cpu" else "",
+        _ratio(row.wall_ratio) if row.clock != "wall" else "",
         _number(row.gflops),
         "" if row.peak_fraction is None else f"{row.peak_fraction:.0%} of {row.peak_gflops:.0f}",
         "" if row.difference is None else f"{row.difference:.0e}",

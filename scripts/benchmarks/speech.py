@@ -26,6 +26,8 @@ from kernels.cpu.team import available_threads
 
 CONFIG = "an4"  # its network (3 x 256 LSTM) and its batches of 16
 SHUFFLED_EPOCH = 1  # the first goes from short to long
+SYNTHETIC_STEPS = (170, 140)  # of the network: the longest and the shortest utterance of a batch
+SYNTHETIC_LABELS = 30  # of each
 ROWS = 32  # utterances in a batch for inference
 
 
@@ -43,6 +45,20 @@ def write_training(folder: Path, spoken: Sequence[Utterance], updates: int | Non
     order = epoch_batches(data.lengths(), config.batches, config.seed, SHUFFLED_EPOCH)
     _write_batches(folder, [data.batch(indices) for indices in order[:updates]])
     write_network(folder, *_initial(config))
+
+
+def write_synthetic(folder: Path) -> None:
+    """As `write_training`, but noise and random labels in the sizes of AN4's longer batches, where no corpus is."""
+    config = load_config(CONFIG)
+    rng = np.random.default_rng(1)
+    shape, parameters = _initial(config)
+    B = config.batches.size
+    lengths = (np.linspace(*SYNTHETIC_STEPS, B).round() * shape.stack).astype(np.int32)
+    frames = rng.standard_normal((lengths[0], B, shape.inputs), np.float32)
+    label_lengths = np.full(B, SYNTHETIC_LABELS, np.int32)
+    labels = rng.integers(1, shape.outputs, (B, SYNTHETIC_LABELS)).astype(np.int32)
+    np.savez(folder / "batch00000.npz", frames=frames, lengths=lengths, labels=labels, label_lengths=label_lengths)
+    write_network(folder, shape, parameters)
 
 
 def write_inference(folder: Path, spoken: Sequence[Utterance]) -> None:

@@ -1,7 +1,8 @@
-"""PyTorch's side of each task, at its best settings: oneDNN, inference mode, its own threads."""
+"""PyTorch's side of each task, at its best settings: oneDNN or cuDNN, inference mode, its own threads."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from benchmarks.jobs import (
     RATE,
     Job,
     LossData,
+    MissingError,
+    Timer,
     figures,
     layer_data,
     library,
@@ -27,10 +30,32 @@ from benchmarks.jobs import (
 MODULES = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
 
 
-def open_torch(threads: int) -> Any:
+def open_torch(threads: int, device: str = "cpu", tf32: bool = False) -> Any:
+    """The library. `tf32` lets the products on a GPU round their operands to TF32: cuDNN would do so unasked."""
     torch = library("torch")
     torch.set_num_threads(threads)
+    if device == "cuda":
+        if not torch.cuda.is_available():
+            raise MissingError("PyTorch for CUDA")
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.allow_tf32 = tf32
     return torch
+
+
+def timer(torch: Any, device: str) -> Timer | None:
+    """CUDA events around what a function launches."""
+    if device == "cpu":
+        return None
+
+    def timed(function: Callable[[], object]) -> float:
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        function()
+        end.record()
+        end.synchronize()
+        return float(begin.elapsed_time(end))
+
+    return timed
 
 
 def recurrent_module(torch: Any, cell: str, inputs: int, hidden: int, layers: int = 1) -> Any:
@@ -48,16 +73,17 @@ def copy_weights(torch: Any, module: Any, layer: int, weights: dict[str, np.ndar
             getattr(module, f"{kind}_l{layer}{suffix}").copy_(torch.from_numpy(weight))
 
 
-def _layer(threads: int, cell: str, sizes: list[int]) -> tuple[Any, Any, Any, Any]:
-    torch = open_torch(threads)
+def _layer(threads: int, cell: str, sizes: list[int], device: str, tf32: bool) -> tuple[Any, Any, Any, Any]:
+    torch = open_torch(threads, device, tf32)
     data = layer_data(cell, sizes)
     module = recurrent_module(torch, cell, sizes[2], sizes[3])
     copy_weights(torch, module, 0, data.weights)
-    return torch, module, torch.from_numpy(data.x), torch.from_numpy(data.out_gradient)
+    x, out_gradient = (torch.from_numpy(array).to(device) for array in (data.x, data.out_gradient))
+    return torch, module.to(device), x, out_gradient
 
 
-def train_layer(threads: int, cell: str, sizes: list[int]) -> Job:
-    _, module, x, out_gradient = _layer(threads, cell, sizes)
+def train_layer(threads: int, cell: str, sizes: list[int], device: str = "cpu", tf32: bool = False) -> Job:
+    torch, module, x, out_gradient = _layer(threads, cell, sizes, device, tf32)
     x.requires_grad_(sizes[2] > NARROW_INPUT)
 
     def run(part: int) -> Any:
@@ -68,26 +94,27 @@ def train_layer(threads: int, cell: str, sizes: list[int]) -> Job:
         return out
 
     out = run(0).detach()
-    checked = [out, module.weight_hh_l0.grad, module.weight_ih_l0_reverse.grad]
-    return Job(run, figures(*checked, *([] if x.grad is None else [x.grad])))
+    checked = [out, module.weight_hh_l0.grad, module.weight_ih_l0_reverse.grad, *([] if x.grad is None else [x.grad])]
+    return Job(run, figures(*(array.cpu() for array in checked)), timed=timer(torch, device))
 
 
-def infer_layer(threads: int, cell: str, sizes: list[int]) -> Job:
-    torch, module, x, _ = _layer(threads, cell, sizes)
+def infer_layer(threads: int, cell: str, sizes: list[int], device: str = "cpu", tf32: bool = False) -> Job:
+    torch, module, x, _ = _layer(threads, cell, sizes, device, tf32)
     module.eval()
 
     def run(part: int) -> Any:
         with torch.inference_mode():
             return module(x)[0]
 
-    return Job(run, figures(run(0)))
+    return Job(run, figures(run(0).cpu()), timed=timer(torch, device))
 
 
-def ctc(threads: int, sizes: list[int]) -> Job:
-    torch = open_torch(threads)
+def ctc(threads: int, sizes: list[int], device: str = "cpu", tf32: bool = False) -> Job:
+    torch = open_torch(threads, device, tf32)
     data = loss_data(sizes)
     T, B, _, S = sizes
-    logits, labels = torch.from_numpy(data.logits).requires_grad_(True), torch.from_numpy(data.labels).long()
+    logits = torch.from_numpy(data.logits).to(device).requires_grad_(True)
+    labels = torch.from_numpy(data.labels).long().to(device)
     lengths, label_lengths = torch.full((B,), T), torch.full((B,), S)
 
     def run(part: int) -> Any:
@@ -97,7 +124,7 @@ def ctc(threads: int, sizes: list[int]) -> Job:
         losses.sum().backward()
         return losses
 
-    return Job(run, _exact_figures(torch, data))
+    return Job(run, _exact_figures(torch, data), timed=timer(torch, device))
 
 
 def _exact_figures(torch: Any, data: LossData) -> list[float]:
@@ -116,21 +143,25 @@ def _exact_figures(torch: Any, data: LossData) -> list[float]:
     return figures(losses.detach(), logits.grad)
 
 
-def train_network(threads: int, folder: str, packed: bool) -> Job:
-    """The same updates. Padded batches let the backward direction begin in the padding, so their loss is another."""
-    torch = open_torch(threads)
+def train_network(threads: int, folder: str, packed: bool, device: str = "cpu", tf32: bool = False) -> Job:
+    """The same updates. Padded batches let the backward direction begin in the padding, so their loss is another.
+
+    For a GPU, each update brings its batch there, as ours does, here from memory that cannot be swapped out.
+    """
+    torch = open_torch(threads, device, tf32)
     batches = [_tensors(torch, folder, batch) for batch in load_batches(folder)]
-    lstm, dense = _network(torch, folder)
+    if device == "cuda":
+        batches = [{name: tensor.pin_memory() for name, tensor in batch.items()} for batch in batches]
+    lstm, dense = (module.to(device) for module in _network(torch, folder))
     parameters = [*lstm.parameters(), *dense.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=RATE, momentum=MOMENTUM, nesterov=True)
 
     def run(part: int) -> float:
         batch = batches[part]
         optimizer.zero_grad(set_to_none=True)
-        log_probs = _log_probs(torch, lstm, dense, batch["x"], batch["steps"] if packed else None)
-        loss = torch.nn.functional.ctc_loss(
-            log_probs, batch["labels"], batch["steps"], batch["label_lengths"], reduction="sum"
-        )
+        x, labels = (batch[name].to(device, non_blocking=True) for name in ("x", "labels"))
+        log_probs = _log_probs(torch, lstm, dense, x, batch["steps"] if packed else None)
+        loss = torch.nn.functional.ctc_loss(log_probs, labels, batch["steps"], batch["label_lengths"], reduction="sum")
         loss = loss / batch["label_lengths"].sum()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, CLIP)
@@ -138,7 +169,7 @@ def train_network(threads: int, folder: str, packed: bool) -> Job:
         return float(loss.detach())
 
     losses = [run(step % len(batches)) for step in range(CHECKED_STEPS)]
-    return Job(run, losses[-1:] if packed else (), len(batches))
+    return Job(run, losses[-1:] if packed else (), len(batches), timed=timer(torch, device))
 
 
 def infer_network(threads: int, folder: str) -> Job:

@@ -1,11 +1,12 @@
 """A contender's process: reads a JSON request a line on stdin, answers with one on stdout.
 
+    {"do": "open", "device": ...}                                       -> {"device": a line for a person}
     {"do": "prepare", "task": ..., "threads": ..., "arguments": {...}}  -> a job's check, parts, flops, sound
-    {"do": "time", "part": i, "repeat": n, "warm": true}                -> {"timings": [[wall s, CPU s], ...]}
+    {"do": "time", "part": i, "repeat": n, "warm": true}                -> {"timings": [[wall s, CPU s, device s], ...]}
     {"do": "peak"}                                                      -> {"gflops": x}
     {"do": "memory"}                                                    -> {"now": MB, "peak": MB, "compilations": n}
 
-or {"missing": library} or {"error": traceback}. Anything that a library prints goes to stderr.
+or {"missing": library} or {"unavailable": why} or {"error": traceback}. Anything that a library prints goes to stderr.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from benchmarks.jobs import Job, MissingError
+from benchmarks.jobs import Job, MissingError, Timer
+from kernels import BackendUnavailableError, open_backend
 
 MODULES = {"ours": "ours", "torch": "torch_rival", "onnxruntime": "onnx_rival", "librosa": "librosa_rival"}
 MEGABYTE = 1 << 20
@@ -34,24 +36,44 @@ class Worker:
         self._tasks: dict[str, Any] = importlib.import_module(f"benchmarks.{MODULES[library]}").TASKS
         self._job = Job(lambda part: None)
 
+    def open(self, device: str) -> dict[str, Any]:
+        """Whether our backend runs there."""
+        return {"device": open_backend(device).describe()}
+
     def prepare(self, task: str, threads: int, arguments: dict[str, Any]) -> dict[str, Any]:
         self._job = Job(lambda part: None)  # what the last task held is free before the next one's data come
         gc.collect()
-        self._job = self._tasks[task](threads, **arguments)
-        job = self._job
+        job = self._tasks[task](threads, **arguments)
+        self.hold(job)
         return {"check": list(job.check), "parts": job.parts, "flops": list(job.flops), "sound": list(job.sound)}
 
+    def hold(self, job: Job) -> None:
+        """Make this the job that `time` runs."""
+        self._job = job
+
     def time(self, part: int, repeat: int, warm: bool) -> dict[str, Any]:
-        """`warm` runs the part once untimed: the process that ran before has emptied the caches."""
+        """`warm` runs the part once untimed: the process that ran before has emptied the caches.
+
+        On a device the repeats are timed as one, so that the host can launch one while the device runs another.
+        """
         if warm:
             self._job.run(part)
-        return {"timings": [self._timed(part) for _ in range(repeat)]}
+        timer = self._job.timed
+        if timer is None:
+            return {"timings": [self._timed(part) for _ in range(repeat)]}
+        return {"timings": [[total / repeat for total in self._timed_there(part, repeat, timer)]]}
 
-    def _timed(self, part: int) -> tuple[float, float]:
+    def _timed(self, part: int) -> tuple[float, float, float]:
         wall, cpu = time.perf_counter(), time.process_time()
         self._job.run(part)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        return wall, cpu
+        return wall, cpu, 0.0
+
+    def _timed_there(self, part: int, repeat: int, timer: Timer) -> tuple[float, float, float]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        milliseconds = timer(lambda: [self._job.run(part) for _ in range(repeat)])
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        return wall, cpu, milliseconds / 1e3
 
     def peak(self) -> dict[str, Any]:
         from kernels.cpu import peak
@@ -87,6 +109,8 @@ def main(library: str) -> None:
             answer = getattr(worker, request.pop("do"))(**request)
         except MissingError as error:
             answer = {"missing": str(error)}
+        except BackendUnavailableError as error:
+            answer = {"unavailable": str(error)}
         except Exception:
             answer = {"error": traceback.format_exc()}
         print(json.dumps(answer), file=answers, flush=True)
