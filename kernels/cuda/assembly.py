@@ -50,29 +50,150 @@ def store(typing, array, i, value):
     return types.void(array, i, array.dtype), generate
 
 
+def _load_quad(builder: Any, pointer: Any) -> list[Any]:
+    """Four floats from a 16-byte boundary."""
+    wide = builder.load(builder.bitcast(pointer, _VECTOR.as_pointer(pointer.type.addrspace)))
+    wide.align = 16
+    return [builder.extract_element(wide, _lane(k)) for k in range(4)]
+
+
+def _store_quad(builder: Any, pointer: Any, values: list[Any]) -> None:
+    wide = ir.Constant(_VECTOR, ir.Undefined)
+    for k, value in enumerate(values):
+        wide = builder.insert_element(wide, value, _lane(k))
+    builder.store(wide, builder.bitcast(pointer, _VECTOR.as_pointer(pointer.type.addrspace))).align = 16
+
+
+def _place(builder: Any, start: Any, count: int, step: Any) -> Any:
+    """start + count step, in 32 bits."""
+    start, step = (builder.trunc(value, _I32) if value.type.width > 32 else value for value in (start, step))
+    return builder.add(start, builder.mul(step, ir.Constant(_I32, count)))
+
+
+def _floats(count: int) -> Any:
+    return types.UniTuple(types.float32, count)
+
+
 @intrinsic
 def load4(typing, array, i):
     def generate(context, builder, signature, args):
         pointer = _address(context, builder, signature.args[0], *args)
-        wide = builder.load(builder.bitcast(pointer, _VECTOR.as_pointer(pointer.type.addrspace)))
-        wide.align = 16
-        return cgutils.pack_array(builder, [builder.extract_element(wide, _lane(k)) for k in range(4)])
+        return cgutils.pack_array(builder, _load_quad(builder, pointer))
 
-    return types.UniTuple(types.float32, 4)(array, i), generate
+    return _floats(4)(array, i), generate
 
 
 @intrinsic
 def store4(typing, array, i, values):
     def generate(context, builder, signature, args):
         pointer = _address(context, builder, signature.args[0], *args[:2])
-        wide = ir.Constant(_VECTOR, ir.Undefined)
-        for k, value in enumerate(cgutils.unpack_tuple(builder, args[2], 4)):
-            wide = builder.insert_element(wide, value, _lane(k))
-        stored = builder.store(wide, builder.bitcast(pointer, _VECTOR.as_pointer(pointer.type.addrspace)))
-        stored.align = 16
+        _store_quad(builder, pointer, cgutils.unpack_tuple(builder, args[2], 4))
         return context.get_dummy_value()
 
-    return types.void(array, i, types.UniTuple(types.float32, 4)), generate
+    return types.void(array, i, _floats(4)), generate
+
+
+@cache
+def load_quads(count: int) -> Callable[..., Any]:
+    @intrinsic
+    def read(typing, array, start, gap):
+        def generate(context, builder, signature, args):
+            values: list[Any] = []
+            for q in range(count):
+                place = _place(builder, args[1], q, args[2])
+                values += _load_quad(builder, _address(context, builder, signature.args[0], args[0], place))
+            return cgutils.pack_array(builder, values)
+
+        return _floats(4 * count)(array, start, gap), generate
+
+    made: Callable[..., Any] = read
+    return made
+
+
+@cache
+def store_quads(rows: int, count: int) -> Callable[..., Any]:
+    @intrinsic
+    def write(typing, array, start, stride, gap, values):
+        def generate(context, builder, signature, args):
+            given = cgutils.unpack_tuple(builder, args[4], 4 * rows * count)
+            for r in range(rows):
+                row = _place(builder, args[1], r, args[2])
+                for q in range(count):
+                    place = _place(builder, row, q, args[3])
+                    first = 4 * (r * count + q)
+                    pointer = _address(context, builder, signature.args[0], args[0], place)
+                    _store_quad(builder, pointer, given[first : first + 4])
+            return context.get_dummy_value()
+
+        return types.void(array, start, stride, gap, _floats(4 * rows * count)), generate
+
+    made: Callable[..., Any] = write
+    return made
+
+
+@cache
+def gather(pattern: tuple[int | None, ...]) -> Callable[..., Any]:
+    @intrinsic
+    def read(typing, array, start, stride):
+        def generate(context, builder, signature, args):
+            values = []
+            for place in pattern:
+                if place is None:
+                    values.append(ir.Constant(_F32, 0.0))
+                else:
+                    at = _place(builder, args[1], place, args[2])
+                    values.append(builder.load(_address(context, builder, signature.args[0], args[0], at)))
+            return cgutils.pack_array(builder, values)
+
+        return _floats(len(pattern))(array, start, stride), generate
+
+    made: Callable[..., Any] = read
+    return made
+
+
+@cache
+def scatter(count: int) -> Callable[..., Any]:
+    @intrinsic
+    def write(typing, array, start, stride, values):
+        def generate(context, builder, signature, args):
+            for p, value in enumerate(cgutils.unpack_tuple(builder, args[3], count)):
+                at = _place(builder, args[1], p, args[2])
+                builder.store(value, _address(context, builder, signature.args[0], args[0], at))
+            return context.get_dummy_value()
+
+        return types.void(array, start, stride, _floats(count)), generate
+
+    made: Callable[..., Any] = write
+    return made
+
+
+@cache
+def arrange(count: int, pattern: tuple[int | None, ...]) -> Callable[..., Any]:
+    @intrinsic
+    def pick(typing, values):
+        def generate(context, builder, signature, args):
+            given = cgutils.unpack_tuple(builder, args[0], count)
+            zero = ir.Constant(_F32, 0.0)
+            return cgutils.pack_array(builder, [zero if place is None else given[place] for place in pattern])
+
+        return _floats(len(pattern))(_floats(count)), generate
+
+    made: Callable[..., Any] = pick
+    return made
+
+
+@cache
+def plus(count: int) -> Callable[..., Any]:
+    @intrinsic
+    def add(typing, a, b):
+        def generate(context, builder, signature, args):
+            left, right = (cgutils.unpack_tuple(builder, arg, count) for arg in args)
+            return cgutils.pack_array(builder, [builder.fadd(x, y) for x, y in zip(left, right, strict=True)])
+
+        return _floats(count)(_floats(count), _floats(count)), generate
+
+    made: Callable[..., Any] = add
+    return made
 
 
 def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
@@ -138,7 +259,7 @@ def zeros(count: int) -> Callable[[], Any]:
         def generate(context, builder, signature, args):
             return cgutils.pack_array(builder, [ir.Constant(_F32, 0.0)] * count)
 
-        return types.UniTuple(types.float32, count)(), generate
+        return _floats(count)(), generate
 
     made: Callable[[], Any] = make
     return made
@@ -158,7 +279,7 @@ def outer(rows: int, columns: int) -> Callable[..., Any]:
             ]
             return cgutils.pack_array(builder, made)
 
-        tuples = (types.UniTuple(types.float32, n) for n in (rows * columns, rows, columns))
+        tuples = (_floats(n) for n in (rows * columns, rows, columns))
         return sums(*tuples), generate
 
     made: Callable[..., Any] = add

@@ -21,15 +21,21 @@ from kernels.cuda.device import SIMULATED, cuda, device_function
 if not SIMULATED:
     from kernels.cuda.assembly import (
         acquire,
+        arrange,
         arrive,
         dynamic_shared,
         fma,
+        gather,
         load,
         load4,
+        load_quads,
         outer,
+        plus,
         reciprocal,
+        scatter,
         store,
         store4,
+        store_quads,
         trap,
         zeros,
     )
@@ -50,6 +56,49 @@ else:
     def store4(array, i, values):
         """array[i : i + 4] = values, in one access as `load4`."""
         array[i : i + 4] = values
+
+    @cache
+    def load_quads(count: int) -> Callable[..., Any]:
+        """A function (array, start, gap): `count` times `load4`, `gap` apart, as one tuple."""
+        return lambda array, start, gap: sum((load4(array, start + q * gap) for q in range(count)), ())
+
+    @cache
+    def store_quads(rows: int, count: int) -> Callable[..., Any]:
+        """A function (array, start, stride, gap, values): values [rows, count, 4], rows `stride` apart."""
+
+        def write(array, start, stride, gap, values):
+            for r in range(rows):
+                for q in range(count):
+                    first = 4 * (r * count + q)
+                    store4(array, start + r * stride + q * gap, values[first : first + 4])
+
+        return write
+
+    @cache
+    def gather(pattern: tuple[int | None, ...]) -> Callable[..., Any]:
+        """A function (array, start, stride): the values at start + p stride for each p of the pattern, None as 0."""
+        zero = np.float32(0.0)
+        return lambda array, start, stride: tuple(zero if p is None else array[start + p * stride] for p in pattern)
+
+    @cache
+    def scatter(count: int) -> Callable[..., Any]:
+        """A function (array, start, stride, values) that puts value p to start + p stride."""
+
+        def write(array, start, stride, values):
+            for p in range(count):
+                array[start + p * stride] = values[p]
+
+        return write
+
+    @cache
+    def arrange(count: int, pattern: tuple[int | None, ...]) -> Callable[..., Any]:
+        """A function of a tuple of `count` values: those that the pattern names, None as 0."""
+        return lambda values: tuple(np.float32(0.0) if p is None else values[p] for p in pattern)
+
+    @cache
+    def plus(count: int) -> Callable[..., Any]:
+        """A function (a, b): the sum of two tuples of `count` values."""
+        return lambda a, b: tuple(x + y for x, y in zip(a, b, strict=True))
 
     def fma(a, b, c):
         """a b + c, rounded once."""
@@ -94,15 +143,21 @@ else:
 
 __all__ = [
     "acquire",
+    "arrange",
     "arrive",
     "dynamic_shared",
     "fma",
+    "gather",
     "load",
     "load4",
+    "load_quads",
     "outer",
+    "plus",
     "reciprocal",
+    "scatter",
     "store",
     "store4",
+    "store_quads",
     "trap",
     "zeros",
 ]
