@@ -126,6 +126,11 @@ def check_same(name: str, array: Any, like: Any, dtypes: tuple[type[Any], ...] =
     check_array(name, array, like.shape, dtypes)
 
 
+def check_frames(name: str, array: Any, dtypes: tuple[type[Any], ...] = FLOAT32) -> None:
+    """One array `[T, B, C]` of any size."""
+    check_array(name, array, (None, None, None), dtypes)
+
+
 def check_rate(rate: float) -> None:
     """A dropout rate."""
     if not 0.0 <= rate < 1.0:

@@ -178,6 +178,13 @@ class Backend(Protocol):
     def log_softmax(self, x: Array, out: Array) -> None:
         """Natural log-probabilities over the last axis; `out` may be `x`."""
 
+    def best(self, log_probs: Array) -> tuple[np.ndarray, np.ndarray]:
+        """The likeliest class of each frame of `[T, B, C]`, the first of equals, int32 `[T, B]`, and its value, float32
+        `[T, B]` (float64 in the reference). Both are on the host: greedy decoding needs nothing else of them.
+
+        Of a frame whose values are not numbers, such as may stand beyond a length, any class.
+        """
+
     def dropout(self, x: Array, out: Array, rate: float, seed: int) -> None:
         """Each value is 0 with probability `rate` (0 <= rate < 1), else divided by `1 - rate`; `out` may be `x`.
 

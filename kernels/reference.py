@@ -31,6 +31,7 @@ from kernels.checks import (
     check_backward,
     check_ctc,
     check_dense,
+    check_frames,
     check_rate,
     check_same,
     check_sequence,
@@ -386,6 +387,11 @@ class ReferenceBackend:
     def log_softmax(self, x: Any, out: Any) -> None:
         check_same("out", out, x, FLOATS)
         out[...] = _log_softmax(np.asarray(x, np.float64))
+
+    def best(self, log_probs: Any) -> tuple[np.ndarray, np.ndarray]:
+        check_frames("log_probs", log_probs, FLOATS)
+        labels = log_probs.argmax(axis=2)
+        return labels.astype(np.int32), np.take_along_axis(log_probs, labels[:, :, None], axis=2)[:, :, 0]
 
     def dropout(self, x: Any, out: Any, rate: float, seed: int) -> None:
         check_rate(rate)

@@ -48,6 +48,7 @@ def _elementwise(backend: Backend) -> Iterator[tuple[str, Operation]]:
     weights, gradient, velocity = (backend.zeros((T * D,)) for _ in range(3))
     yield "stack frames", partial(backend.stack_frames, x, lengths, 2, backend.empty((-(-T // 2), 2, 2 * D)))
     yield "log-softmax", partial(backend.log_softmax, x, backend.empty((T, 2, D)))
+    yield "likeliest classes", partial(backend.best, x)
     yield "dropout", partial(backend.dropout, x, x, 0.5, 1)
     yield "norm", partial(backend.norm, weights)
     yield "SGD step", partial(backend.sgd_step, weights, gradient, velocity, 0.1, 0.9, 1.0)

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from kernels.checks import check_rate, check_same, check_sgd, check_stack_frames, check_vector
+from kernels.checks import check_frames, check_rate, check_same, check_sgd, check_stack_frames, check_vector
 from kernels.cpu.ctc import CpuCtcLoss
 from kernels.cpu.dense import CpuDenseLayer, log_softmax
 from kernels.cpu.elementwise import dropout, sgd_step, stack_frames, sum_of_squares
@@ -65,6 +65,11 @@ class CpuBackend:
         check_same("out", out, x)
         C = x.shape[-1]
         self._spread(log_softmax, (x.reshape(-1, C), out.reshape(-1, C)), x.size // C)
+
+    def best(self, log_probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        check_frames("log_probs", log_probs)
+        labels = log_probs.argmax(axis=2)
+        return labels.astype(np.int32), np.take_along_axis(log_probs, labels[:, :, None], axis=2)[:, :, 0]
 
     def dropout(self, x: np.ndarray, out: np.ndarray, rate: float, seed: int) -> None:
         check_rate(rate)

@@ -6,7 +6,16 @@ import math
 
 import numpy as np
 
-from kernels.checks import check_array, check_dense, check_rate, check_same, check_sgd, check_stack_frames, check_vector
+from kernels.checks import (
+    check_array,
+    check_dense,
+    check_frames,
+    check_rate,
+    check_same,
+    check_sgd,
+    check_stack_frames,
+    check_vector,
+)
 from kernels.cuda import elementwise
 from kernels.cuda.ctc import CudaCtcLoss
 from kernels.cuda.device import BLOCKS, THREADS, Array, Device, blocks
@@ -69,6 +78,14 @@ class CudaBackend:
         C = x.shape[len(x.shape) - 1]
         rows = x.size // C
         self.device.spread(elementwise.log_softmax, rows, flat(x), flat(out), rows, C)
+
+    def best(self, log_probs: Array) -> tuple[np.ndarray, np.ndarray]:
+        check_frames("log_probs", log_probs)
+        T, B, C = log_probs.shape
+        out = self.device.empty((2, T * B))
+        self.device.spread(elementwise.best, T * B, flat(log_probs), flat(out), T * B, C)
+        labels, values = self.device.download(out).reshape(2, T, B)
+        return labels.astype(np.int32), values
 
     def dropout(self, x: Array, out: Array, rate: float, seed: int) -> None:
         check_rate(rate)

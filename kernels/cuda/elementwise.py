@@ -90,3 +90,15 @@ def log_softmax(x, out, rows, C):
         shift = math.log(mass)
         for c in range(C):
             out[begin + c] = np.float32(np.float64(x[begin + c]) - np.float64(top) - shift)
+
+
+@kernel
+def best(x, out, rows, C):
+    """x [rows, C] -> out [2, rows]: the first class of the largest value, and that value."""
+    for row in range(cuda.grid(1), rows, cuda.gridsize(1)):
+        begin, label = row * C, 0
+        for c in range(1, C):
+            if x[begin + c] > x[begin + label]:
+                label = c
+        out[row] = np.float32(label)
+        out[rows + row] = x[begin + label]

@@ -169,6 +169,7 @@ def test_dense(backend: Backend) -> None:
 def test_elementwise(backend: Backend) -> None:
     x = np.zeros((2, 3), np.float32)
     refused("out must have the shape", lambda: backend.log_softmax(x, np.zeros((3, 2), np.float32)))
+    refused("log_probs must have the shape", lambda: backend.best(x))
     refused("out must have the shape", lambda: backend.dropout(x, np.zeros((3, 2), np.float32), 0.5, 1))
     for rate in (-0.1, 1.0, np.nan):
         refused("the dropout rate must be at least 0 and below 1", lambda rate=rate: backend.dropout(x, x, rate, 1))

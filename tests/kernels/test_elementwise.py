@@ -62,6 +62,22 @@ def test_log_softmax(backend: Backend, shape: tuple[int, ...], scale: float) -> 
     np.testing.assert_array_equal(backend.to_host(in_place), found)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 3, 2), (7, 2, 29)])
+def test_best(backend: Backend, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(11)
+    for x in (rng.standard_normal(shape), rng.integers(-2, 0, shape)):  # the second is full of equal values
+        labels, values = backend.best(backend.to_device(x.astype(np.float32)))
+        assert isinstance(labels, np.ndarray)
+        assert labels.dtype == np.int32
+        np.testing.assert_array_equal(labels, x.argmax(axis=2))
+        np.testing.assert_array_equal(values, x.max(axis=2).astype(np.float32))
+
+
+def test_best_of_frames_that_are_not_numbers_is_a_class(backend: Backend) -> None:
+    labels, _ = backend.best(backend.to_device(np.full((2, 3, 5), np.nan, np.float32)))
+    assert ((labels >= 0) & (labels < 5)).all()
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 20])
 @pytest.mark.parametrize("garbage", [0.0, np.nan])
 def test_stack_frames(backend: Backend, count: int, garbage: float) -> None:
