@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -24,8 +25,6 @@ from kernels.cpu import peak
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "scripts"))
-
-import contextlib
 
 from benchmarks import cases, compare, cuda_cases, jobs, report, speech, worker  # noqa: E402
 from benchmarks.processes import Contender, ContenderError, Process  # noqa: E402

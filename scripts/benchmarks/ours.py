@@ -63,7 +63,7 @@ def open_device(device: str, threads: int, tf32: bool) -> tuple[Backend, Timer |
     if device == "cpu":
         return backend, None
     backend.tf32 = tf32
-    return backend, backend.device.timed
+    return backend, backend.device.milliseconds
 
 
 def train_layer(threads: int, cell: str, sizes: list[int], device: str = "cpu", tf32: bool = False) -> Job:
