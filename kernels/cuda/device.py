@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from kernels import BackendUnavailableError, DeviceMemoryError
+from kernels.cuda.plan import Limits
 
 config: Any = importlib.import_module("numba.core.config")  # typed so, since it makes its names at run time
 with warnings.catch_warnings():
@@ -59,20 +60,6 @@ def blocks(size: int, width: int = TILE) -> int:
     return -(-size // width)
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one GPU has.
-
-    multiprocessors : how many work at once
-    shared_bytes : shared memory that one block may have, after opting in
-    capability : its generation, (9, 0) for Hopper
-    """
-
-    multiprocessors: int
-    shared_bytes: int
-    capability: tuple[int, int]
-
-
 class Driver:
     """The calls that need a GPU, through numba-cuda; on the simulator, its stand-ins for them."""
 
@@ -87,7 +74,7 @@ class Driver:
 
     def limits(self) -> Limits:
         if SIMULATED:
-            return Limits(1, 1 << 20, (9, 0))
+            return Limits(1, 1 << 20, (9, 0), threads=(8,))
         device = cuda.get_current_device()
         shared = device.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
         return Limits(device.MULTIPROCESSOR_COUNT, shared, tuple(device.compute_capability))

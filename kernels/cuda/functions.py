@@ -1,7 +1,8 @@
 """The functions of `kernels.scalar`, `kernels.cells` and `kernels.mixing`, compiled for the device.
 
 No equation is written again: each function's code is taken as it is, and the names that it calls are bound to
-the device's twins. One primitive has code of its own, where CUDA has no views of a value's bits.
+the device's twins. Two primitives have code of their own: CUDA has no views of a value's bits, and a division that
+rounds correctly is a subroutine there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from kernels import cells, mixing, scalar
 from kernels.cuda.device import SIMULATED, device_function, libdevice
+from kernels.cuda.memory import reciprocal
 
 
 def scale_by_low_bits(p, t):
@@ -28,10 +30,11 @@ def _twin(function: Callable[..., Any], names: dict[str, Any]) -> Any:
 
 
 _SCALAR = dict(vars(scalar))
-for _name in ("select", "reciprocal", "scale_by_low_bits", "exp2", "sigmoid", "tanh"):
-    _SCALAR[_name] = _twin(getattr(scalar, _name), _SCALAR)
 if not SIMULATED:
-    _SCALAR["scale_by_low_bits"] = device_function(scale_by_low_bits)
+    _SCALAR |= {"scale_by_low_bits": device_function(scale_by_low_bits), "reciprocal": reciprocal}
+for _name in ("select", "exp2", "sigmoid", "tanh"):
+    _SCALAR[_name] = _twin(getattr(scalar, _name), _SCALAR)
+EXP2, SIGMOID, TANH = (_SCALAR[_name] for _name in ("exp2", "sigmoid", "tanh"))
 
 _CELLS = dict(vars(cells)) | {name: _SCALAR[name] for name in ("select", "sigmoid", "tanh")}
 FORWARD = {name: _twin(cell.forward, _CELLS) for name, cell in cells.CELLS.items()}
@@ -41,30 +44,3 @@ _MIXING = dict(vars(mixing))
 _MIXING["mix"] = _twin(mixing.mix, _MIXING)
 stays = _twin(mixing.stays, _MIXING)
 
-
-@device_function
-def _read1(array, start, stride):
-    return (array[start],)
-
-
-@device_function
-def _read4(array, start, stride):
-    return array[start], array[start + stride], array[start + 2 * stride], array[start + 3 * stride]
-
-
-@device_function
-def _write1(array, start, stride, values):
-    array[start] = values[0]
-
-
-@device_function
-def _write4(array, start, stride, values):
-    array[start] = values[0]
-    array[start + stride] = values[1]
-    array[start + 2 * stride] = values[2]
-    array[start + 3 * stride] = values[3]
-
-
-# By a cell's count of columns: its tuples, from and to a flat array
-READ = {1: _read1, 4: _read4}
-WRITE = {1: _write1, 4: _write4}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numba import float32
 
-from kernels.cuda.device import SIMULATED, cuda, device_function
+from kernels.cuda.device import SIMULATED, cuda
 
 if not SIMULATED:
     from kernels.cuda.assembly import (
@@ -122,12 +122,12 @@ else:
 
         return add
 
-    @device_function
+    @cuda.jit(device=True)
     def dynamic_shared():
         """The launch's dynamic shared memory, float32, on a 16-byte boundary."""
         return cuda.shared.array(0, float32)
 
-    @device_function
+    @cuda.jit(device=True)
     def arrive(counters, i):
         """counters[i] += 1, after all that this thread has seen written (release, at the scope of the device)."""
         cuda.atomic.add(counters, i, 1)
