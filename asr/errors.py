@@ -6,6 +6,7 @@
       CorpusError       labelled speech that is missing, malformed or inconsistent
       ModelError        a model or checkpoint file that is damaged, foreign or does not fit
       TrainingError     a training run that cannot go on
+      DeviceError       a device whose memory does not hold what it was given
       OutputError       a result that cannot be written
 
 A message is one sentence that says what is wrong, where (file, utterance, key) and what to do. The command
@@ -39,6 +40,10 @@ class ModelError(AsrError):
 
 class TrainingError(AsrError):
     """A training run that cannot go on."""
+
+
+class DeviceError(AsrError):
+    """A device whose memory does not hold what it was given."""
 
 
 class OutputError(AsrError):

@@ -129,6 +129,16 @@ class Network:
                 weight[forget * H : (forget + 1) * H] = 1.0
         return parameters
 
+    def restore(self, weights: np.ndarray, velocity: np.ndarray) -> None:
+        """Go on from these flat float32 vectors of the host, which from now on belong to the network."""
+        self.parameters = self._resident(Parameters(self.parameters.layout, weights))
+        self.velocity = self._resident(Parameters(self.parameters.layout, velocity))
+        self.pack()
+
+    def weights(self) -> np.ndarray:
+        """The flat vector of all weights on the host: on the CPU the very same, elsewhere a copy."""
+        return self.backend.to_host(self.parameters.vector)
+
     def pack(self) -> None:
         """Hand the weights to the backend."""
         for index, layer in enumerate(self._layers):
@@ -149,23 +159,30 @@ class Network:
 
         Values beyond an utterance's `steps` mean nothing.
         """
-        x, steps = self._stack(frames, lengths)
-        for index, layer in enumerate(self._layers):
-            # two arrays are enough, taken in turn: nothing is kept for a way back
-            out = self._array(f"infer{index % 2}", (*x.shape[:2], layer.shape.outputs))
-            layer.infer(x, steps, out)
-            x = out
-        logits = self.backend.empty((*x.shape[:2], self.config.outputs))
-        self._dense.forward(x, logits)
-        self.backend.log_softmax(logits, logits)
-        return self.backend.to_host(logits)
+        log_probs = self.backend.empty((-(-frames.shape[0] // self.config.stack), len(lengths), self.config.outputs))
+        self._infer(frames, lengths, log_probs)
+        return self.backend.to_host(log_probs)
+
+    def best(self, frames: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The likeliest label of each step, int32 `[T', B]`, and its log-probability, float32 `[T', B]`.
+
+        Arguments as in `log_probs`, of which this is the maximum and its place; no more of it leaves the device.
+        """
+        return self.backend.best(self._posteriors(frames, lengths))
 
     def losses(
         self, frames: np.ndarray, lengths: np.ndarray, labels: np.ndarray, label_lengths: np.ndarray
     ) -> np.ndarray:
         """CTC loss of each utterance, float64 `[B]`, without dropout; arguments as in `loss_and_gradient`."""
-        log_probs = self.backend.to_device(self.log_probs(frames, lengths))
-        return self._ctc(log_probs, self.steps(lengths), labels, label_lengths, None)
+        return self._ctc(self._posteriors(frames, lengths), self.steps(lengths), labels, label_lengths, None)
+
+    def losses_and_best(
+        self, frames: np.ndarray, lengths: np.ndarray, labels: np.ndarray, label_lengths: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What `losses` and `best` give, from one way through the network."""
+        log_probs = self._posteriors(frames, lengths)
+        losses = self._ctc(log_probs, self.steps(lengths), labels, label_lengths, None)
+        return losses, *self.backend.best(log_probs)
 
     def loss_and_gradient(
         self, frames: np.ndarray, lengths: np.ndarray, labels: np.ndarray, label_lengths: np.ndarray, seed: int
@@ -198,6 +215,24 @@ class Network:
         losses = self._ctc(logits, steps, labels, label_lengths, dlogits)
         self._backward(inputs, outputs, x, dlogits, steps, seed)
         return losses
+
+    def _posteriors(self, frames: np.ndarray, lengths: np.ndarray) -> Array:
+        """Log-probabilities `[T', B, C]` in a work array on the device."""
+        T = -(-frames.shape[0] // self.config.stack)
+        log_probs = self._array("posteriors", (T, len(lengths), self.config.outputs))
+        self._infer(frames, lengths, log_probs)
+        return log_probs
+
+    def _infer(self, frames: np.ndarray, lengths: np.ndarray, log_probs: Array) -> None:
+        """Frames to log-probabilities on the device, without dropout."""
+        x, steps = self._stack(frames, lengths)
+        for index, layer in enumerate(self._layers):
+            # two arrays are enough, taken in turn: nothing is kept for a way back
+            out = self._array(f"infer{index % 2}", (*x.shape[:2], layer.shape.outputs))
+            layer.infer(x, steps, out)
+            x = out
+        self._dense.forward(x, log_probs)
+        self.backend.log_softmax(log_probs, log_probs)
 
     def _backward(
         self, inputs: list[Array], outputs: list[Array], top: Array, dlogits: Array, steps: Array, seed: int
@@ -243,9 +278,10 @@ class Network:
         return out, steps
 
     def _array(self, name: str, shape: tuple[int, ...]) -> Array:
-        """A work array of this name, made anew only when it must grow."""
+        """A work array of this name, made anew only when it must grow, after the smaller one was given back."""
         size = int(np.prod(shape))
         if name not in self._arrays or self._arrays[name].shape[0] < size:
+            self._arrays.pop(name, None)
             self._arrays[name] = self.backend.empty((size,))
         return self._arrays[name][:size].reshape(shape)
 

@@ -5,6 +5,7 @@
 
 How much memory it takes: the network sees at most `BATCH_SECONDS` of sound at a time, padding included, however
 long a recording is: recordings over a minute go through it in overlapping windows (`asr.decoding.windows`).
+A device gives back the best paths alone; only such windows, which are joined by them, need their posteriors.
 What grows with a recording's length is its samples (3.8 MB a minute at 16 kHz), its frames (1.4 MB a minute at 60
 values per frame), what computing the frames takes, and its posteriors (0.2 MB a minute at 30 characters).
 """
@@ -16,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,8 +25,9 @@ import numpy as np
 
 from asr import audio as sound
 from asr.audio import Audio
-from asr.backends import open_backend
+from asr.backends import fitting, open_backend
 from asr.decoding import greedy
+from asr.decoding.greedy import BestPath
 from asr.decoding.windows import Windowing
 from asr.errors import AsrError, UsageError
 from asr.features import extract
@@ -40,6 +43,7 @@ BATCH_SECONDS = 300.0  # of sound in one batch, padding included: about 150 MB o
 BATCH_ROWS = 64
 GROUP_FILES = 64  # so many files, or
 GROUP_SECONDS = 3600.0  # so much sound, are sorted by length and batched together
+SHOWN = 3  # recordings of a batch that a message names
 SILENCE = 2.0**-14  # the range of samples that move by one 16-bit step around their mean: digital silence, or dither
 
 
@@ -47,8 +51,21 @@ SILENCE = 2.0**-14  # the range of samples that move by one 16-bit step around t
 class Heard:
     """A recording ready for the network: frames float32 [T, D], or None where it is silent."""
 
+    name: str
     duration: float
     frames: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a recording: frames [T, D]; `whole` where all of its log-probabilities are wanted."""
+
+    name: str
+    frames: np.ndarray
+    whole: bool
+
+
+Reading = BestPath | np.ndarray  # of a window: its best path, or where all is wanted log-probabilities [T', C]
 
 
 class Recognizer:
@@ -58,12 +75,18 @@ class Recognizer:
     ----------
     model : what to recognise with
     backend : where to compute; None: the best there is (`asr.backends.open_backend`)
+    batch_seconds : of sound that go through the network at once, padding included, at most; less takes less memory.
+        A window is never cut for it
+
+    DeviceError, here or later, where the memory of the backend's device does not hold the model or a batch.
     """
 
-    def __init__(self, model: Model, backend: Backend | None = None):
+    def __init__(self, model: Model, backend: Backend | None = None, batch_seconds: float = BATCH_SECONDS):
         self.model = model
         self.backend = backend or open_backend()
-        self._network = Network(model.network, model.parameters, self.backend)
+        self.batch_seconds = batch_seconds
+        with fitting("the model", lambda: "use the device cpu"):
+            self._network = Network(model.network, model.parameters, self.backend)
         self._windowing = Windowing.of_seconds(self.model.step_seconds)
 
     def transcribe(self, source: str | Path | Audio | np.ndarray) -> Transcript:
@@ -107,7 +130,8 @@ class Recognizer:
     def log_probs(self, audio: Audio) -> np.ndarray:
         """Natural log-probabilities of the blank and the alphabet's characters, float32 [T', C]; a row a step
         of `model.step_seconds`. Silence is heard as well, unlike in `transcribe`."""
-        return self._posteriors([extract(audio, self.model.features)])[0]
+        heard = Heard(audio.name, audio.duration, extract(audio, self.model.features))
+        return self._join(self._read(self._cut(heard, whole=True)))
 
     def _open(self, source: str | Path | Audio | np.ndarray) -> Audio:
         rate = self.model.features.rate
@@ -124,60 +148,98 @@ class Recognizer:
     def _hear(self, audio: Audio) -> Heard:
         """Compute the frames, or find silence."""
         if len(audio.samples) >= self.model.features.window_samples and np.ptp(audio.samples) <= SILENCE:
-            return Heard(audio.duration, None)
-        return Heard(audio.duration, extract(audio, self.model.features))
+            return Heard(audio.name, audio.duration, None)
+        return Heard(audio.name, audio.duration, extract(audio, self.model.features))
+
+    def _cut(self, heard: Heard, whole: bool = False) -> list[Window]:
+        """The windows of a recording, none of silence. Several are joined by their log-probabilities."""
+        if heard.frames is None:
+            return []
+        pieces = self._windowing.cut(heard.frames, self.model.network.stack)
+        return [Window(heard.name, frames, whole or len(pieces) > 1) for frames in pieces]
+
+    def _join(self, readings: Sequence[Reading]) -> np.ndarray:
+        """The log-probabilities [T', C] of a recording from those of its windows."""
+        return self._windowing.join([reading for reading in readings if isinstance(reading, np.ndarray)])
 
     def _transcripts(self, recordings: Sequence[Heard]) -> list[Transcript]:
-        posteriors = iter(self._posteriors([heard.frames for heard in recordings if heard.frames is not None]))
+        windows = [self._cut(heard) for heard in recordings]
+        readings = iter(self._read([window for recording in windows for window in recording]))
         return [
-            self._transcript(heard.duration, None if heard.frames is None else next(posteriors)) for heard in recordings
+            self._transcript(heard.duration, [next(readings) for _ in recording])
+            for heard, recording in zip(recordings, windows, strict=True)
         ]
 
-    def _transcript(self, duration: float, log_probs: np.ndarray | None) -> Transcript:
-        """Decode [T', C]; None is silence. The last step may reach beyond the sound's end; words do not."""
-        if log_probs is None:
+    def _transcript(self, duration: float, readings: Sequence[Reading]) -> Transcript:
+        """Decode the windows of a recording; silence has none. The last step may reach beyond the sound's end; words
+        do not."""
+        if not readings:
             return Transcript("", (), duration, 0.0)
-        hypothesis = greedy.decode(log_probs, self.model.alphabet, self.model.step_seconds)
+        alone = readings[0]
+        path = alone if isinstance(alone, BestPath) else greedy.best_path(self._join(readings))
+        hypothesis = greedy.read(path, self.model.alphabet, self.model.step_seconds)
         words = tuple(
             replace(word, start=min(word.start, duration), end=min(word.end, duration)) for word in hypothesis.words
         )
         return Transcript(hypothesis.text, words, duration, hypothesis.confidence)
 
-    def _posteriors(self, recordings: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Frames [T, D] of recordings -> their log-probabilities [T', C], through the network in batches of
-        windows of similar length."""
-        stack = self.model.network.stack
-        windows = [self._windowing.cut(frames, stack) for frames in recordings]
-        flat = [window for recording in windows for window in recording]
-        done: list[np.ndarray] = [np.empty(0)] * len(flat)
-        frames_per_batch = int(BATCH_SECONDS * self.model.features.rate / self.model.features.hop_samples)
-        for batch in _batches([len(window) for window in flat], frames_per_batch):
-            log_probs, steps = self._run([flat[index] for index in batch])
-            for row, index in enumerate(batch):
-                done[index] = log_probs[: steps[row], row].copy()
-        rest = iter(done)
-        return [self._windowing.join([next(rest) for _ in recording]) for recording in windows]
+    def _read(self, windows: Sequence[Window]) -> list[Reading]:
+        """Put windows through the network, in batches of similar length."""
+        readings: dict[int, Reading] = {}
+        frames_per_batch = int(self.batch_seconds * self.model.features.rate / self.model.features.hop_samples)
+        for indices in _batches([len(window.frames) for window in windows], frames_per_batch):
+            batch = [windows[index] for index in indices]
+            with fitting(_names(batch), partial(self._told, batch)):
+                readings |= zip(indices, self._run(batch), strict=True)
+        return [readings[index] for index in range(len(windows))]
 
-    def _run(self, windows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Windows, longest first -> log-probabilities [T', B, C] and the steps of each."""
-        lengths = np.array([len(window) for window in windows], np.int32)
+    def _run(self, windows: Sequence[Window]) -> list[Reading]:
+        """What the network reads in windows, longest first."""
+        lengths = np.array([len(window.frames) for window in windows], np.int32)
         frames = np.zeros((lengths[0], len(windows), self.model.features.dimension), np.float32)
         for row, window in enumerate(windows):
-            frames[: len(window), row] = window
-        return self._network.log_probs(frames, lengths), self._network.steps(lengths)
+            frames[: lengths[row], row] = window.frames
+        steps = self._network.steps(lengths)
+        if not any(window.whole for window in windows):
+            labels, values = self._network.best(frames, lengths)
+            return [BestPath(labels[:T, row].copy(), values[:T, row].copy()) for row, T in enumerate(steps)]
+        log_probs = self._network.log_probs(frames, lengths)
+        each = [log_probs[:T, row].copy() for row, T in enumerate(steps)]
+        return [one if window.whole else greedy.best_path(one) for one, window in zip(each, windows, strict=True)]
+
+    def _told(self, windows: Sequence[Window]) -> str:
+        """Of a batch that does not fit into the device's memory, and what to do."""
+        seconds = len(windows[0].frames) * self.model.features.hop
+        if len(windows) == 1:
+            return f"it is one stretch of {seconds:.1f} s; use the device cpu"
+        smaller = max(1, int(min(self.batch_seconds, seconds * len(windows)) / 2))
+        return f"they are {len(windows)} stretches of up to {seconds:.1f} s; use a smaller batch, as --batch {smaller}"
 
 
-def load(name_or_path: str | Path, device: str | None = None, threads: int | None = None) -> Recognizer:
+def load(
+    name_or_path: str | Path,
+    device: str | None = None,
+    threads: int | None = None,
+    batch_seconds: float = BATCH_SECONDS,
+) -> Recognizer:
     """A recogniser with a bundled model (`"en"`) or a model file.
 
     Parameters
     ----------
     device : "auto", "cpu", "cuda"; None: `$ASR_BACKEND`, else "auto"
     threads : CPU threads; None: all cores that this process may use
+    batch_seconds : as `Recognizer` has it
 
     ModelError for a file that is no model, UsageError for a device that is not there.
     """
-    return Recognizer(Model.load(name_or_path), open_backend(device, threads))
+    return Recognizer(Model.load(name_or_path), open_backend(device, threads), batch_seconds)
+
+
+def _names(windows: Sequence[Window]) -> str:
+    """The recordings of a batch, the first few of them."""
+    names = list(dict.fromkeys(window.name for window in windows))
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:

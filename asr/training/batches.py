@@ -34,6 +34,20 @@ class Batch:
     label_lengths: np.ndarray
     ids: tuple[str, ...]
 
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Frames, lengths, labels and label lengths, as a network takes them."""
+        return self.frames, self.lengths, self.labels, self.label_lengths
+
+    def describe(self, hop_seconds: float) -> str:
+        """How large it is, for a person; `hop_seconds` from a frame to the next."""
+        longest = f"{self.ids[0]} of {self.lengths[0] * hop_seconds:.1f} s"
+        return (
+            f"the batch is {longest} alone"
+            if len(self.ids) == 1
+            else f"the batch has {len(self.ids)} utterances, the longest {longest}"
+        )
+
 
 def assemble(frames: Sequence[np.ndarray], labels: Sequence[np.ndarray], ids: Sequence[str]) -> Batch:
     """Frames `[T_b, D]` and labels `[S_b]` of each utterance, padded and put longest first."""

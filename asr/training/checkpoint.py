@@ -46,6 +46,10 @@ class State:
         """Close an epoch with its metrics and begin the next."""
         self.history.append(record)
         self.epoch += 1
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """Nothing of this epoch is done yet."""
         self.batch = self.characters = self.frames = self.skipped = 0
         self.loss = self.seconds = 0.0
         self.norms = []

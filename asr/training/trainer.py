@@ -11,17 +11,17 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from asr.alphabet import Alphabet
-from asr.backends import open_backend
+from asr.backends import fitting, open_backend
 from asr.config import to_table
 from asr.corpora.utterance import Utterance
-from asr.errors import ModelError, TrainingError, UsageError
+from asr.errors import DeviceError, ModelError, TrainingError, UsageError
 from asr.files import write_atomically
 from asr.model import Model
 from asr.network import Network, NetworkConfig
@@ -42,6 +42,7 @@ from kernels.interface import Backend
 
 CONFIG, METRICS, CHECKPOINT = "config.toml", "metrics.jsonl", "checkpoint.safetensors"
 BEST, LAST, MODEL = "best.safetensors", "last.safetensors", "model.safetensors"
+CHANGEABLE = {"batches.size"}  # settings that may differ when a run is resumed
 CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
 
 
@@ -67,7 +68,8 @@ def train(
     train, dev : utterances to learn from, and to measure by; `dev` may be empty
     out : a new or empty folder; with `resume`, one where a run was stopped
     backend : the machine; default: the best there is
-    resume : go on where the run in `out` stopped; the end is the same, bit for bit, as if it had not
+    resume : go on where the run in `out` stopped; the end is the same, bit for bit, as if it had not. Only
+        `batches.size` may differ, for a device whose memory was full: the epoch that was stopped then begins anew
     progress : told of the run; default: a display on a terminal, else lines on stderr
     trained_on, licence : for the model's provenance: the corpora's notations, the licence of their audio
     cache : folder of computed features; default: the user's cache folder
@@ -75,10 +77,11 @@ def train(
 
     Returns the model that `config.keep` chooses. Ctrl-C finishes the update, saves and raises KeyboardInterrupt.
     Raises UsageError for a folder or settings that do not fit, TrainingError when no utterance can be used or
-    nothing can be written any more.
+    nothing can be written any more, DeviceError, with a checkpoint left, when the device's memory is full.
     """
     folder, progress, backend = Path(out), progress or automatic(), backend or open_backend()
     _check_folder(folder, config, resume)
+    progress.message(f"device: {backend.describe()}")
     features = FeatureCache(config.features, config.augment.snr_spread, progress, Path(cache) if cache else None)
     alphabet = choose_alphabet(train, config.text)
     data = prepare_train(train, alphabet, config, features, backend.threads)
@@ -87,8 +90,7 @@ def train(
     run = Run(config, alphabet, data, held_out, folder, backend, progress, provenance, communicator or Alone())
     if resume:
         run.load()
-    else:
-        run.write_config()
+    run.write_config()
     with Interruption() as interruption:
         run.go(interruption)
     return run.finish()
@@ -120,7 +122,8 @@ class Run:
         self.state = State(data=f"{data.fingerprint()} {dev.fingerprint()}")
         settings = dataclasses.asdict(config.network)
         shape = NetworkConfig(inputs=config.features.dimension, outputs=alphabet.size, **settings)
-        self.network = Network(shape, Network.initial(shape, stream(config.seed, "weights")), backend)
+        with fitting(str(folder), lambda: "take a smaller network (network.hidden, network.layers) or --device cpu"):
+            self.network = Network(shape, Network.initial(shape, stream(config.seed, "weights")), backend)
         self.per_epoch = -(-len(data.examples) // config.batches.size)
         self._saved = time.monotonic()
 
@@ -134,6 +137,9 @@ class Run:
             while self.state.epoch < epochs:
                 self._train_epoch(interruption)
                 self._end_epoch()
+        except DeviceError:
+            self._save_checkpoint()
+            raise
         finally:
             self.progress.end()
 
@@ -158,9 +164,18 @@ class Run:
                 f"{self.folder}: this run was trained on other data; resume with the corpora that it began with"
             )
         self.state = state
-        self.network.parameters.vector[:] = weights
-        self.network.velocity.vector[:] = velocity
-        self.network.pack()
+        self.network.restore(weights, velocity)
+        size = load_config(self.folder / CONFIG).batches.size
+        if size != self.config.batches.size:
+            self._change_batches(-(-len(self.data.examples) // size))
+
+    def _change_batches(self, per_epoch: int) -> None:
+        """Where there were so many batches, the epoch that was stopped begins anew, unless all of it was learnt."""
+        if self.state.batch == per_epoch:
+            self.state.batch = self.per_epoch
+        else:
+            self.state.begin_epoch()
+        self._save_checkpoint()  # before the settings: whatever is stopped now, the two belong together
 
     def _train_epoch(self, interruption: Interruption) -> None:
         epoch, state = self.state.epoch, self.state
@@ -186,10 +201,11 @@ class Run:
         state, optimizer = self.state, self.config.optimizer
         number = state.epoch * self.per_epoch + state.batch
         seed = int(stream(self.config.seed, "dropout", state.epoch, state.batch).integers(1 << 31))
-        losses = self.network.loss_and_gradient(batch.frames, batch.lengths, batch.labels, batch.label_lengths, seed)
-        self.communicator.sum(self.network.gradient.vector)
         scale = 1 / max(1, int(batch.label_lengths.sum()))
-        norm = self.network.norm() * scale
+        with fitting(f"{self.folder}: epoch {state.epoch + 1}, update {state.batch + 1}", lambda: self._told(batch)):
+            losses = self.network.loss_and_gradient(*batch.arrays, seed)
+            self.communicator.sum(self.network.gradient.vector)
+            norm = self.network.norm() * scale
         state.batch += 1
         state.frames += int(batch.lengths.sum())
         if not (np.isfinite(losses).all() and np.isfinite(norm)):
@@ -203,6 +219,11 @@ class Run:
         state.characters += int(batch.label_lengths.sum())
         state.norms.append(norm)
 
+    def _told(self, batch: Batch) -> str:
+        """Of a batch that does not fit into the device's memory, and what to do."""
+        remedy = f"--set batches.size={len(batch.ids) // 2}" if len(batch.ids) > 1 else "--device cpu"
+        return f"{batch.describe(self.config.features.hop)}; go on with --resume {remedy}"
+
     def _note(self) -> str:
         state = self.state
         loss = state.loss / max(1, state.characters)
@@ -212,14 +233,23 @@ class Run:
         """Development score, metrics, models, checkpoint."""
         self._check_alive()
         begun = time.monotonic()
-        score = score_development(self.network, self.dev, self.alphabet, self.config.batches.size)
+        score = self._score_development()
         record = self._record(score, time.monotonic() - begun)
         if score and (not self.state.best or score.rank() < self._best_score().rank()):
             self.state.best = self.state.epoch + 1
         self.state.next_epoch(record)
-        self._save_models()
-        self._save_checkpoint()
+        weights = self.network.weights()
+        self._save_models(weights)
+        self._save_checkpoint(weights)
         self.progress.epoch(record, self.config.schedule.epochs)
+
+    def _score_development(self) -> DevScore | None:
+        where = f"{self.folder}: development data of epoch {self.state.epoch + 1}"
+
+        def told(batch: Batch) -> AbstractContextManager[None]:
+            return fitting(where, lambda: self._told(batch))
+
+        return score_development(self.network, self.dev, self.alphabet, self.config.batches.size, told)
 
     def _check_alive(self) -> None:
         if self.state.norms and np.isfinite(self.network.backend.norm(self.network.parameters.vector)):
@@ -231,11 +261,11 @@ class Run:
 
     def _record(self, score: DevScore | None, dev_seconds: float) -> dict[str, Any]:
         state, schedule = self.state, self.config.schedule
-        updates = (state.epoch + 1) * self.per_epoch
+        last = (state.epoch + 1) * self.per_epoch - 1
         return {
             "epoch": state.epoch + 1,
-            "updates": updates,
-            "rate": rate(updates - 1, self.per_epoch, self.config.optimizer.rate, schedule),
+            "updates": self.per_epoch + (state.history[-1]["updates"] if state.history else 0),
+            "rate": rate(last, self.per_epoch, self.config.optimizer.rate, schedule),
             "train_loss": state.loss / state.characters if state.characters else None,
             "gradient_norm": float(np.median(state.norms)) if state.norms else None,
             "dev_loss": score.loss if score else None,
@@ -250,11 +280,11 @@ class Run:
         record = self.state.history[self.state.best - 1]
         return DevScore(record["dev_loss"], record["dev_cer"], record["dev_wer"])
 
-    def _save_models(self) -> None:
+    def _save_models(self, weights: np.ndarray) -> None:
         state = self.state
         record = state.history[-1]
         scores = {key: record[key] for key in ("dev_loss", "dev_cer", "dev_wer") if record[key] is not None}
-        model = self._model(scores)
+        model = self._model(weights, scores)
         lines = "".join(json.dumps(record) + "\n" for record in state.history)
         with self._writing():
             model.save(self.folder / LAST)
@@ -262,9 +292,10 @@ class Run:
                 model.save(self.folder / BEST)
             write_atomically(self.folder / METRICS, lines.encode())
 
-    def _save_checkpoint(self) -> None:
-        to_host = self.network.backend.to_host
-        weights, velocity = to_host(self.network.parameters.vector), to_host(self.network.velocity.vector)
+    def _save_checkpoint(self, weights: np.ndarray | None = None) -> None:
+        """Leave a checkpoint; `weights` are the network's, where they are on the host already."""
+        weights = self.network.weights() if weights is None else weights
+        velocity = self.network.backend.to_host(self.network.velocity.vector)
         with self._writing():
             checkpoint.save(self.folder / CHECKPOINT, self.state, weights, velocity)
         self._saved = time.monotonic()
@@ -280,14 +311,12 @@ class Run:
                 f"{self.folder}: the run cannot be saved ({reason}); make room and go on with --resume"
             ) from error
 
-    def _model(self, scores: dict[str, float]) -> Model:
+    def _model(self, weights: np.ndarray, scores: dict[str, float]) -> Model:
         from asr import __version__
 
         date = time.strftime("%Y-%m-%d")
         made = {"epochs": self.state.epoch, "scores": scores, "version": __version__, "date": date}
-        parameters = Parameters(
-            self.network.parameters.layout, self.network.backend.to_host(self.network.parameters.vector)
-        )
+        parameters = Parameters(self.network.parameters.layout, weights)
         return Model(self.config.features, self.alphabet, self.network.config, parameters, self.provenance | made)
 
 
@@ -312,7 +341,7 @@ def _check_same(folder: Path, config: TrainingConfig) -> None:
         raise UsageError(f"{folder}: there is no run to resume; start it without --resume")
     begun = _flat(to_table(load_config(folder / CONFIG)))
     asked = _flat(to_table(config))
-    changed = sorted(key for key in begun | asked if begun.get(key) != asked.get(key))
+    changed = sorted(key for key in begun | asked if begun.get(key) != asked.get(key) and key not in CHANGEABLE)
     if changed:
         key = changed[0]
         raise UsageError(

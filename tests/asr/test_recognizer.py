@@ -118,7 +118,7 @@ def test_batching_changes_nothing(
     texts = [getattr(result, "text", "") for _, result in recognizer.transcribe_many(folder)]
     monkeypatch.setattr(module, "GROUP_FILES", files)
     monkeypatch.setattr(module, "BATCH_ROWS", rows)
-    monkeypatch.setattr(module, "BATCH_SECONDS", seconds)
+    monkeypatch.setattr(recognizer, "batch_seconds", seconds)
     assert [getattr(result, "text", "") for _, result in recognizer.transcribe_many(folder, jobs=1)] == texts
 
 
@@ -170,8 +170,7 @@ def test_windows_of_a_long_recording_give_what_the_whole_gives() -> None:
 
 def test_a_long_recording_keeps_the_network_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight minutes go through the network in batches of at most one minute, padding included."""
-    recognizer = Recognizer(make_model(), open_backend("cpu", threads=1))
-    monkeypatch.setattr(module, "BATCH_SECONDS", 60.0)
+    recognizer = Recognizer(make_model(), open_backend("cpu", threads=1), batch_seconds=60.0)
     seen: list[tuple[int, int]] = []
     run = recognizer._network.log_probs
 

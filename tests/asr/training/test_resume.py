@@ -82,7 +82,9 @@ def test_ctrl_c(after: int, case: Case, whole: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         case.run(tmp_path / "run", watcher)
     assert watcher.updates == after
-    assert watcher.messages == [f"stopped; resume goes on from {tmp_path / 'run'}"]
+    device, *others = watcher.messages
+    assert device.startswith("device: cpu, 2 threads")
+    assert others == [f"stopped; resume goes on from {tmp_path / 'run'}"]
     assert signal.getsignal(signal.SIGINT) is handler
     rest = Watcher()
     case.run(tmp_path / "run", rest, resume=True)
