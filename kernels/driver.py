@@ -9,7 +9,7 @@ import ctypes
 import importlib.metadata
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,52 +73,45 @@ class CudaStatus:
 
     def problems(self) -> list[Problem]:
         """What is missing, worst first."""
-        return [*self._driver_problems(), *self._package_problems()]
-
-    def _driver_problems(self) -> list[Problem]:
         if self.driver is None:
-            return [
-                Problem(self.fault, "on a machine with an NVIDIA GPU install NVIDIA's driver and " + self.install())
-            ]
+            remedy = f"on a machine with an NVIDIA GPU install NVIDIA's driver and {self.install()}"
+            return [Problem(self.fault, remedy)]
         if not self.devices:
-            return [Problem(f"the NVIDIA driver finds no GPU ({self.fault})", "look at nvidia-smi")]
-        known = _dotted(self.driver)
-        if self.driver < OLDEST_DRIVER:
-            return [
-                Problem(
-                    f"the NVIDIA driver knows CUDA {known} only, and at least {_dotted(OLDEST_DRIVER)} is needed",
-                    "update the driver",
-                )
-            ]
-        device, found = self.devices[0], []
-        if self.wheels is not None and self.driver < (self.wheels, 0):
-            what = f"the packages are for CUDA {self.wheels}, and the NVIDIA driver knows CUDA {known} only"
-            found.append(
-                Problem(what, "pip install 'asr-from-sound[cuda12]' in a new environment, or update the driver")
-            )
-        if device.capability < OLDEST_CAPABILITY:
-            what = f"the GPU {device.name} has compute capability {_dotted(device.capability)}"
-            found.append(Problem(what, f"use one of at least {_dotted(OLDEST_CAPABILITY)}"))
-        elif device.capability < OLDEST_CAPABILITY_13 and (self.wheels or 0) >= 13:
-            what = f"CUDA 13 does not compile for the GPU {device.name} ({_dotted(device.capability)})"
-            found.append(Problem(what, "pip install 'asr-from-sound[cuda12]' in a new environment"))
-        return found
-
-    def _package_problems(self) -> list[Problem]:
-        found = []
-        if not self.parts["numba-cuda"]:
-            found.append(Problem("the package numba-cuda is not installed", self.install()))
-        elif missing := [name for name in ("cuda-bindings", "nvvm", "nvjitlink") if not self.parts[name]]:
-            what = f"of numba-cuda's wheels {', '.join(missing)} cannot be found"  # a CUDA toolkit may stand in
-            found.append(Problem(what, self.install(), blocking=False))
-        if self.parts["numba-cuda"] and not self.parts["cublas"]:
-            fix = f"{self.install('-cublas')} (700 MB) for the speed of large layers"
-            found.append(Problem("cuBLAS is not installed, so our own kernels make all products", fix, blocking=False))
-        return found
+            return [Problem(f"the NVIDIA driver finds no GPU ({self.fault})", "see what nvidia-smi says")]
+        return [*self._driver_problems(self.driver), *self._device_problems(self.devices[0]), *self._package_problems()]
 
     def install(self, more: str = "") -> str:
-        """The command that brings the packages, for the driver that is there."""
-        return f"pip install 'asr-from-sound[cuda{12 if self.driver and self.driver < (13, 0) else 13}{more}]'"
+        """The command that brings the packages which fit the driver and the GPU."""
+        old = (self.driver and self.driver < (13, 0)) or (
+            self.devices and self.devices[0].capability < OLDEST_CAPABILITY_13
+        )
+        return f"pip install 'asr-from-sound[cuda{12 if old else 13}{more}]'"
+
+    def _driver_problems(self, driver: tuple[int, int]) -> Iterator[Problem]:
+        if driver < OLDEST_DRIVER:
+            what = f"the NVIDIA driver knows CUDA {_dotted(driver)} only, and {_dotted(OLDEST_DRIVER)} is needed"
+            yield Problem(what, "update the driver")
+        elif self.wheels is not None and driver < (self.wheels, 0):
+            what = f"the packages are for CUDA {self.wheels}, and the NVIDIA driver knows CUDA {_dotted(driver)} only"
+            yield Problem(what, f"{self.install()} in a new environment, or update the driver")
+
+    def _device_problems(self, device: CudaDevice) -> Iterator[Problem]:
+        has = f"the GPU {device.name} has compute capability {_dotted(device.capability)}"
+        if device.capability < OLDEST_CAPABILITY:
+            yield Problem(f"{has}, and {_dotted(OLDEST_CAPABILITY)} is needed", "use another GPU")
+        elif device.capability < OLDEST_CAPABILITY_13 and (self.wheels or 0) >= 13:
+            yield Problem(f"{has}, which CUDA 13 has dropped", f"{self.install()} in a new environment")
+
+    def _package_problems(self) -> Iterator[Problem]:
+        if not self.parts["numba-cuda"]:
+            yield Problem("the package numba-cuda is not installed", self.install())
+            return
+        missing = [name for name in ("cuda-bindings", "nvvm", "nvjitlink") if not self.parts[name]]
+        if missing:  # a CUDA toolkit, or conda's packages, may stand in for them
+            yield Problem(f"of numba-cuda's wheels {', '.join(missing)} are missing", self.install(), blocking=False)
+        if not self.parts["cublas"]:
+            fix = f"{self.install('-cublas')} (700 MB), for the speed of large layers"
+            yield Problem("cuBLAS is not installed, so our own kernels make all products", fix, blocking=False)
 
 
 def cuda_status(

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import asr
-from asr.cli import evaluate, info, messages, train, transcribe, warmup
+from asr.cli import doctor, evaluate, info, messages, train, transcribe, warmup
 from asr.errors import AsrError
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
@@ -61,6 +61,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("info")(info.info)
 app.command("warmup")(warmup.warmup)
+app.command("doctor")(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:

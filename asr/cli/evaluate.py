@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asr.cli import messages
-from asr.cli.options import CommandsOption, DeviceOption, ModelOption, ThreadsOption
+from asr.cli.options import (
+    BatchOption,
+    CommandsOption,
+    DeviceOption,
+    ModelOption,
+    ThreadsOption,
+    open_recognizer,
+)
 
 if TYPE_CHECKING:
     from asr.evaluation import Evaluation
@@ -25,6 +32,7 @@ def evaluate(
     run_commands: CommandsOption = False,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
+    batch: BatchOption = None,
 ) -> None:
     """Score a model on labelled speech.
 
@@ -33,10 +41,9 @@ def evaluate(
     """
     from asr import evaluation
     from asr.corpora import open_corpus
-    from asr.recognizer import load
 
     utterances = open_corpus(corpus, run_commands)
-    result = evaluation.evaluate(load(model, device, threads), utterances)
+    result = evaluation.evaluate(open_recognizer(model, device, threads, batch), utterances)
     for name, error in result.failures:
         messages.say(f"{name}: {error}")
     if as_json:

@@ -1,34 +1,47 @@
-"""`asr info`: what a model file holds."""
+"""`asr info`: what a model file holds, and how this machine would run it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asr.cli.options import DeviceOption, ThreadsOption
+
 if TYPE_CHECKING:
     from asr.model import Model
+    from asr.network import NetworkConfig
+    from kernels.interface import Backend
 
+LETTERS = 29  # outputs of a network that has no model yet: 26 letters, space, apostrophe and the blank
 NARROW = 100  # columns, where stdout is no terminal
 
 
 def info(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundled model's name, or a model file.")],
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="A bundled model's name, or a model file.", show_default=False),
+    ] = None,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
 ) -> None:
-    """Show what a model file holds: network, features, alphabet, training, scores."""
+    """Show what a model file holds: network, features, alphabet, training, scores.
+
+    With --device it also says how each of the model's layers runs there; without MODEL, how those of the default
+    configuration do.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
-
-    from asr.model import Model
 
     console = Console()
     if not console.is_terminal:
         console.width = NARROW
     with console.capture() as drawn:
-        for title, rows in describe(Model.load(model)).items():
+        for title, rows in _tables(model, device, threads).items():
             table = Table(title=title, title_justify="left", show_header=False)
             table.add_column(style="bold", no_wrap=True)
             table.add_column(overflow="fold")
@@ -36,6 +49,34 @@ def info(
                 table.add_row(Text(name), Text(value))
             console.print(table)
     print(drawn.get(), end="")
+
+
+def _tables(model: str | None, device: str | None, threads: int | None) -> dict[str, dict[str, str]]:
+    from asr.backends import open_backend
+    from asr.model import Model
+    from asr.network import NetworkConfig
+    from asr.training.config import BatchConfig, TrainingConfig
+
+    if model is None:
+        config = TrainingConfig()
+        shape = NetworkConfig(**asdict(config.network), inputs=config.features.dimension, outputs=LETTERS)
+        return {"machine": plans(shape, open_backend(device, threads), config.batches.size)}
+    loaded = Model.load(model)
+    tables = describe(loaded)
+    if device is not None or threads is not None:
+        size = loaded.provenance.get("config", {}).get("batches", {}).get("size", BatchConfig().size)
+        tables["machine"] = plans(loaded.network, open_backend(device, threads), size)
+    return tables
+
+
+def plans(network: NetworkConfig, backend: Backend, size: int) -> dict[str, str]:
+    """The device, and how each recurrent layer runs there: alone, and in batches of so many utterances."""
+    rows = {"device": backend.describe()}
+    for number, shape in enumerate(network.recurrent_shapes()):
+        units = f"{shape.cell}, {shape.inputs} to {len(shape.directions)} x {shape.hidden}"
+        for batch in sorted({1, size}):
+            rows[f"layer{number}, {batch} at once"] = f"{units}: {backend.explain(shape, batch)}"
+    return rows
 
 
 def describe(model: Model) -> dict[str, dict[str, str]]:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from asr.cli import messages
+
+if TYPE_CHECKING:
+    from asr.recognizer import Recognizer
 
 
 class Device(StrEnum):
@@ -23,4 +28,19 @@ ThreadsOption = Annotated[
 CommandsOption = Annotated[
     bool, typer.Option("--run-commands", help="Run the commands of a Kaldi wav.scp; only for a corpus that you trust.")
 ]
+BatchOption = Annotated[
+    float | None,
+    typer.Option(
+        "--batch", metavar="SECONDS", min=1, help="Sound that goes through the network at once; less needs less memory."
+    ),
+]
 ModelOption = Annotated[str, typer.Option("--model", help="A bundled model's name, or a model file.")]
+
+
+def open_recognizer(model: str, device: str | None, threads: int | None, batch: float | None) -> Recognizer:
+    """The recogniser that the options ask for; says on stderr where it computes."""
+    from asr.recognizer import BATCH_SECONDS, load
+
+    recognizer = load(model, device, threads, batch or BATCH_SECONDS)
+    messages.say(f"device: {recognizer.backend.describe()}")
+    return recognizer

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asr.cli import messages
-from asr.cli.options import DeviceOption, ModelOption, ThreadsOption
+from asr.cli.options import BatchOption, DeviceOption, ModelOption, ThreadsOption, open_recognizer
 from asr.errors import AsrError, AudioError, OutputError, UsageError
 from asr.output import WRITERS
 from asr.output.text import shown
@@ -46,6 +46,7 @@ def transcribe(
     ] = None,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
+    batch: BatchOption = None,
 ) -> None:
     """Transcribe recordings: text on stdout, or files with --out.
 
@@ -56,16 +57,18 @@ def transcribe(
     chosen = list(dict.fromkeys(formats or ["txt"]))
     single = len(paths) == 1 and not os.path.isdir(paths[0])
     _check_formats(chosen, single, printed=out is None)
-    sources, failed = find_sources(paths)
+    sources, missing = find_sources(paths)
     if out is not None:
         _make_folder(out)
         emit = _file_writer(out, chosen, {source.path: source.target for source in sources})
     else:
         emit = _printer(chosen[0], single)
-    if sources:
-        from asr.recognizer import load
-
-        results = load(model, device, threads).transcribe_many([source.path for source in sources])
+    recognizer = open_recognizer(model, device, threads, batch) if sources else None
+    for error in missing:
+        messages.say(str(error))
+    failed = len(missing)
+    if recognizer:
+        results = recognizer.transcribe_many([source.path for source in sources])
         failed += _emit_all(_with_progress(results, len(sources), wanted=out is not None), emit)
     if failed:
         if len(sources) > 1:
@@ -73,23 +76,22 @@ def transcribe(
         raise typer.Exit(1)
 
 
-def find_sources(paths: Iterable[Path]) -> tuple[list[Source], int]:
-    """The sound files to read, each once, and how many of `paths` could not be used (each is reported)."""
+def find_sources(paths: Iterable[Path]) -> tuple[list[Source], list[AudioError]]:
+    """The sound files to read, each once, and what is wrong with each of `paths` that cannot be used."""
     from asr import audio
 
     found: dict[Path, Path] = {}
-    failed = 0
+    errors: list[AudioError] = []
     for path in paths:
         try:
             files = audio.find([path])
         except AudioError as error:
-            messages.say(str(error))
-            failed += 1
+            errors.append(error)
             continue
         root = path if os.path.isdir(path) else path.parent
         for file in files:
             found.setdefault(file, file.relative_to(root))
-    return [Source(path, target) for path, target in zip(found, _targets(list(found.values())), strict=True)], failed
+    return [Source(path, target) for path, target in zip(found, _targets(list(found.values())), strict=True)], errors
 
 
 def _targets(names: list[Path]) -> list[Path]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from elsewhere import Elsewhere
 from outcome import RunAsr
 
 Noise = Callable[[str], Path]
 
 
 def test_one_file_prints_its_text_alone(run_asr: RunAsr, model_file: Path, noise: Noise) -> None:
-    code, out, err = run_asr("transcribe", "--model", model_file, noise("x.wav"))
-    assert (code, err) == (0, "")
+    code, out, err = run_asr("transcribe", "--model", model_file, noise("x.wav"), "--device", "cpu", "--threads", 2)
+    assert code == 0
+    assert re.fullmatch(r"asr: device: cpu, 2 threads, (4|8|16) lanes\n", err)
     assert out.endswith("\n")
     assert out.count("\n") == 1
     assert set(out.strip()) <= set(" abc")
@@ -55,6 +59,7 @@ def test_bad_recordings_are_reported_and_the_rest_go_on(
     missing = tmp_path / "missing.wav"
     code, out, err = run_asr("transcribe", "--model", model_file, missing, bad, good := noise("good.wav"))
     assert code == 1
+    assert err.startswith("asr: device: ")
     assert out.startswith(f"{good}: ")
     assert str(bad) in err
     assert str(missing) in err
@@ -67,10 +72,10 @@ def test_out_writes_a_file_per_recording_and_format(
     noise("in/x.wav")
     noise("in/deeper/y.wav")
     out = tmp_path / "out"
-    outcome = run_asr(
+    code, printed, _ = run_asr(
         "transcribe", "--model", model_file, "--format", "txt", "--format", "srt", "--out", out, tmp_path / "in"
     )
-    assert outcome == (0, "", "")
+    assert (code, printed) == (0, "")
     written = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     assert written == ["deeper/y.srt", "deeper/y.txt", "x.srt", "x.txt"]
     assert "-->" in (out / "x.srt").read_text()
@@ -127,3 +132,22 @@ def test_unknown_model_is_one_sentence(run_asr: RunAsr, noise: Noise) -> None:
     assert (code, out) == (1, "")
     assert "martian" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["transcribe", "evaluate"])
+def test_a_device_that_is_full_names_the_recordings(
+    command: str, run_asr: RunAsr, model_file: Path, noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [noise(f"in/{letter}.wav") for letter in "abcdef"]
+    for path in paths:
+        path.with_suffix(".txt").write_text("abc")
+    device = Elsewhere()
+    monkeypatch.setattr("asr.recognizer.open_backend", lambda *_: device)
+    assert run_asr(command, "--model", model_file, paths[0].parent, "--batch", 60).code == 0
+    device.room = 40_000  # the model fits, the batch does not
+    code, out, err = run_asr(command, "--model", model_file, paths[0].parent, "--device", "cuda")
+    assert (code, out) == (1, "")
+    first, line = err.splitlines()
+    assert first == "asr: device: elsewhere"
+    assert line.startswith(f"asr: {paths[0]}, {paths[1]}, {paths[2]} and 3 more: the GPU's memory is full: ")
+    assert line.endswith("6 stretches of up to 0.5 s; use a smaller batch, as --batch 1")
