@@ -1,0 +1,294 @@
+"""The backend for CUDA without a driver: everything of numba-cuda runs, and the last launch is the executor's.
+
+    with offline_gpu(cc=(9, 0)) as gpu:
+        backend = kernels.open_backend("cuda")
+
+Within, kernels are typed, specialised and compiled to PTX by numba-cuda's own dispatcher, which also flattens their
+arguments and makes the launch's configuration. `gpu.kernels` has what was compiled, `gpu.launches` what was launched.
+Memory begins as NaN, and a kernel may touch only the arrays that it was given.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from kernels.cuda import device
+from kernels.cuda.plan import Limits
+from ptx.arrays import Allocation, DeviceArray, Memory, api_error
+from ptx.machine import PATIENCE, Options, launch_flat
+from ptx.parser import parse
+from ptx.toolchain import SHARED_OPTIN, current_device, target
+
+UNASKED_SHARED = 48 * 1024  # bytes that a block may have without opting in
+RESERVED_SHARED = 1024  # bytes of each block that the system takes
+REGISTERS, ASSUMED_REGISTERS = 65536, 128  # of a multiprocessor; of a thread, where nothing is compiled to machine code
+THREADS = {(8, 0): 2048, (9, 0): 2048, (12, 0): 1536}  # of a multiprocessor
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch; `shared` is dynamic, in bytes."""
+
+    kernel: str
+    grid: tuple[int, ...]
+    block: tuple[int, ...]
+    shared: int
+    cooperative: bool
+
+
+@dataclass
+class Compiled:
+    """One specialisation of a kernel.
+
+    name : module.function, and what a closure around it holds
+    threads, shared : of the largest block so far; shared memory in bytes, static and dynamic
+    """
+
+    name: str
+    signature: str
+    ptx: str
+    cc: tuple[int, int]
+    threads: int = 0
+    shared: int = 0
+    cooperative: bool = False
+    launches: int = 0
+
+
+@dataclass
+class OfflineGpu:
+    """What stands for the GPU; see `offline_gpu`."""
+
+    cc: tuple[int, int]
+    multiprocessors: int
+    shared_optin: int
+    memory: Memory
+    options: Options
+    kernels: dict[str, Compiled] = field(default_factory=dict)
+    launches: list[Launch] = field(default_factory=list)
+    capturing: list[Callable[[], None]] | None = None
+    asked_shared: dict[int, int] = field(default_factory=dict)  # by code library
+    _current: Any = None  # the kernel whose arguments are flattened now, and the arrays among them
+    _arrays: list[DeviceArray] = field(default_factory=list)
+    _compiled: dict[int, tuple[Any, Compiled]] = field(default_factory=dict)
+
+    def compiled(self, kernel: Any) -> Compiled:
+        """What is known of one of Numba's kernels; its PTX is made for this device's capability."""
+        library = kernel._codelibrary
+        if id(library) not in self._compiled:
+            ptx = library.get_asm_str(cc=target(self.cc))
+            compiled = Compiled(self._unused_name(_name_of(kernel)), str(kernel.signature), ptx, self.cc)
+            self.kernels[compiled.name] = compiled
+            self._compiled[id(library)] = library, compiled
+        return self._compiled[id(library)][1]
+
+    def resident_blocks(self, kernel: Any, threads: int, shared: int) -> int:
+        """Blocks on the whole device, by shared memory, threads, and registers at 128 a thread."""
+        total = parse(self.compiled(kernel).ptx).shared_bytes + shared + RESERVED_SHARED
+        by_shared = (self.shared_optin + RESERVED_SHARED) // total
+        by_threads = THREADS.get(self.cc, 1024) // threads
+        by_registers = REGISTERS // (ASSUMED_REGISTERS * threads)
+        return self.multiprocessors * max(1 if by_shared else 0, min(by_shared, by_threads, by_registers))
+
+    def launch(self, configuration: Any, library: Any, *values: Any) -> None:
+        """In place of `cuda.core.launch`."""
+        kernel, arrays = self._current, list(self._arrays)
+        compiled, shared = self.compiled(kernel), configuration.shmem_size
+        grid, block = tuple(configuration.grid), tuple(configuration.block)
+        static = parse(compiled.ptx).shared_bytes
+        if static + shared > max(UNASKED_SHARED, self.asked_shared.get(id(library), 0)):
+            raise api_error("cuLaunchKernelEx", "CUDA_ERROR_INVALID_VALUE")
+        resident = self.resident_blocks(kernel, math.prod(block), shared)
+        if configuration.is_cooperative and math.prod(grid) > (self.options.resident or resident):
+            raise api_error("cuLaunchKernelEx", "CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE")
+        compiled.threads, compiled.shared = (
+            max(compiled.threads, math.prod(block)),
+            max(compiled.shared, static + shared),
+        )
+        compiled.cooperative |= configuration.is_cooperative
+        record = Launch(compiled.name, grid, block, shared, configuration.is_cooperative)
+        ranges = [(array.begin, array.end) for array in arrays]
+        kept = [weakref.ref(array.allocation) for array in arrays]
+
+        def run() -> None:
+            self._run(compiled, record, values, ranges, kept, resident)
+
+        if self.capturing is None:
+            run()
+        else:
+            self.capturing.append(run)
+
+    def _run(
+        self,
+        compiled: Compiled,
+        record: Launch,
+        values: tuple[Any, ...],
+        ranges: list[tuple[int, int]],
+        kept: list[weakref.ref[Allocation]],
+        resident: int,
+    ) -> None:
+        if any(allocation() is None for allocation in kept):
+            raise api_error("cuGraphLaunch", "CUDA_ERROR_ILLEGAL_ADDRESS")
+        options = replace(self.options, resident=self.options.resident or resident)
+        if options.seed is not None:
+            options = replace(options, seed=options.seed + len(self.launches))
+        compiled.launches += 1
+        self.launches.append(record)
+        launch_flat(compiled.ptx, record.grid, record.block, values, ranges, record.shared, options, compiled.name)
+
+    def flatten(self, kernel: Any, original: Callable[..., None], *args: Any) -> None:
+        """Numba's own launch of a kernel, and of which one."""
+        self._current, self._arrays = kernel, []
+        original(kernel, *args)
+
+    def argument(self, array: Any) -> Any:
+        """In place of `wrap_arg`: what Numba asks of an array."""
+        if not isinstance(array, DeviceArray):
+            raise TypeError(f"an array of the host was given to a kernel: {type(array)}")
+        self._arrays.append(array)
+        layout = SimpleNamespace(strides_in_bytes=array.strides, is_contiguous_c=True, is_contiguous_f=False)
+        view = SimpleNamespace(size=array.size, dtype=array.dtype, ptr=array.begin, shape=array.shape, _layout=layout)
+        return SimpleNamespace(to_device=lambda retr, stream=0: view)
+
+    def ask_shared(self, library: Any, size: int) -> None:
+        """Opt in to more shared memory."""
+        if size > self.shared_optin:
+            raise api_error("cuKernelSetAttribute", "CUDA_ERROR_INVALID_VALUE")
+        self.asked_shared[id(library)] = max(size, self.asked_shared.get(id(library), 0))
+
+    def _unused_name(self, name: str) -> str:
+        taken = sum(known == name or known.startswith(f"{name} #") for known in self.kernels)
+        return f"{name} #{taken + 1}" if taken else name
+
+
+class OfflineDriver(device.Driver):
+    """`kernels.cuda.device.Driver`, of a GPU that is not there."""
+
+    gpu: OfflineGpu
+
+    def __init__(self) -> None:
+        self.stream = 0
+
+    def name(self) -> str:
+        return "executor of sm_{}{}".format(*self.gpu.cc)
+
+    def limits(self) -> Limits:
+        return Limits(self.gpu.multiprocessors, self.gpu.shared_optin, self.gpu.cc)
+
+    def memory(self) -> tuple[int, int]:
+        return self.gpu.memory.free, self.gpu.memory.total
+
+    def allocate(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        self._not_while_capturing("cuMemAlloc")
+        return self.gpu.memory.allocate(shape, dtype)
+
+    def copy_in(self, host: np.ndarray, array: DeviceArray) -> None:
+        self._not_while_capturing("cuMemcpyHtoDAsync")
+        array.copy_in(host)
+
+    def copy_out(self, array: DeviceArray) -> np.ndarray:
+        self._not_while_capturing("cuMemcpyDtoHAsync")
+        return array.copy_out()
+
+    def compile(self, function: Any, signature: tuple[Any, ...], shared: int, cooperative: bool) -> Any:
+        compiled = function.compile(signature)
+        compiled.cooperative = compiled.cooperative or cooperative
+        if shared > UNASKED_SHARED:
+            self.gpu.ask_shared(compiled._codelibrary, shared)
+        return compiled
+
+    def resident_blocks(self, compiled: Any, threads: int, shared: int) -> int:
+        return self.gpu.resident_blocks(compiled, threads, shared)
+
+    def launch(self, function: Any, grid: Any, block: Any, shared: int, args: list[Any]) -> None:
+        function[grid, block, 0, shared](*args)
+
+    def record(self, launches: Callable[[], None]) -> Callable[[], None]:
+        self._not_while_capturing("cuStreamBeginCapture")
+        captured: list[Callable[[], None]] = []
+        self.gpu.capturing = captured
+        try:
+            launches()
+        finally:
+            self.gpu.capturing = None
+
+        def replay() -> None:
+            for run in captured:
+                run()
+
+        return replay
+
+    def milliseconds(self, work: Callable[[], None]) -> float:
+        begin = time.perf_counter()
+        work()
+        return (time.perf_counter() - begin) * 1e3
+
+    def _not_while_capturing(self, call: str) -> None:
+        if self.gpu.capturing is not None:
+            raise api_error(call, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
+
+
+@contextmanager
+def offline_gpu(
+    cc: tuple[int, int] = (9, 0),
+    *,
+    multiprocessors: int = 132,
+    shared_optin: int | None = None,
+    memory: int = 80 << 30,
+    seed: int | None = None,
+    preempt: bool = False,
+    races: bool = False,
+    resident: int | None = None,
+    patience: int = PATIENCE,
+) -> Iterator[OfflineGpu]:
+    """Open a GPU of this capability. Sizes in bytes; the other options as those of `ptx.machine.Options`."""
+    gpu = OfflineGpu(
+        cc,
+        multiprocessors,
+        SHARED_OPTIN[cc] if shared_optin is None else shared_optin,
+        Memory(memory),
+        Options(seed, preempt, races, resident, patience),
+    )
+    dispatcher = importlib.import_module("numba.cuda.dispatcher")
+    library = importlib.import_module("numba.cuda.codegen").CUDACodeLibrary
+    original = dispatcher._Kernel.launch
+    replacements: list[tuple[Any, str, Any]] = [
+        (device, "DRIVER", type("GpuDriver", (OfflineDriver,), {"gpu": gpu})),
+        (dispatcher._Kernel, "launch", lambda kernel, *args: gpu.flatten(kernel, original, *args)),
+        (dispatcher._Kernel, "bind", lambda kernel: None),
+        (library, "_ensure_cc", lambda self, wanted=None: wanted or target(cc)),
+        (library, "get_cufunc", lambda self: SimpleNamespace(kernel=self)),
+        (dispatcher, "wrap_arg", gpu.argument),
+        (dispatcher, "LaunchConfig", lambda **options: SimpleNamespace(**options)),
+        (
+            dispatcher,
+            "launch",
+            lambda stream, configuration, kernel, *values: gpu.launch(configuration, kernel, *values),
+        ),
+    ]
+    with ExitStack() as stack:
+        stack.enter_context(current_device(cc))
+        for owner, name, value in replacements:
+            stack.enter_context(patch.object(owner, name, value))
+        yield gpu
+
+
+def _name_of(kernel: Any) -> str:
+    """`product.rows[tile=8]`: module and function, and the plain values that the closure of an inner function holds."""
+    function = kernel.py_func
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    held = {name: cell.cell_contents for name, cell in cells}
+    plain = [f"{name}={value}" for name, value in held.items() if isinstance(value, int | float | str)]
+    name = f"{function.__module__.rpartition('.')[2]}.{re.sub('^_', '', function.__name__)}"
+    return f"{name}[{', '.join(plain)}]" if plain else name

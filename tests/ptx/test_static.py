@@ -1,0 +1,289 @@
+"""Every kernel as the assembler has it, for three generations of GPUs: what must not be in it, what must, and counts.
+
+The counts stand in `static_snapshot.txt`, so that a change of code shows what it does to them. Where they are meant
+to change, `ASR_UPDATE_SNAPSHOT=1 pytest tests/ptx/test_static.py` writes the file anew. Counts are compared with the
+toolchain of the snapshot alone; the limits hold with any.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kernels.cells import CELLS
+from kernels.interface import RecurrentShape
+from ptx import static_counts
+from ptx.static_counts import Assembled, Counts, Table
+
+if static_counts.tool("ptxas") is None or static_counts.tool("nvdisasm") is None:
+    pytest.skip("ptxas and nvdisasm are not installed: pip install 'asr-from-sound[cuda-dev]'", allow_module_level=True)
+driver: Any = pytest.importorskip("ptx.driver", exc_type=ImportError)
+
+SNAPSHOT = Path(__file__).with_name("static_snapshot.txt")
+UPDATE = os.environ.get("ASR_UPDATE_SNAPSHOT", "0") != "0"
+SHARED = {(8, 0): 163 << 10, (9, 0): 227 << 10, (12, 0): 99 << 10}  # bytes of a block, after opting in
+REGISTERS = 65536  # of a multiprocessor, which must hold at least one block
+REGISTER_STEP = 8  # a thread has a multiple of so many
+WIDE_SHARED = re.compile("product|recurrent|step")  # kernels whose inner loop must load 128 bits at a time
+LAYERS = ((16, 256), (64, 256), (64, 512))  # B, H of the benchmark's layers; other sizes do not shape a kernel
+STEPS, INPUTS = 2, 39
+RECURRENT = re.compile("(forward|backward)_steps")
+FORBIDDEN = {  # in PTX
+    "float64": r"\.f64\b",
+    "local memory": r"\.local\b",
+    "a call": r"^\s*call\b",
+    "a load that other blocks' writes may miss": r"\bld\.global\.nc\b",
+}
+FORBIDDEN_CODE = {  # in SASS, by the opcode's first part
+    "float64": re.compile("D(ADD|MUL|FMA|SETP|MNMX)|MUFU.*64|F2F.*F64|[IF]2[IF].*F64"),
+    "local memory": re.compile(r"(LDL|STL)\b"),
+}
+
+
+def train_tiny_networks(backend: Any) -> None:
+    """One update and one look at the outputs, with every cell: each operation of a backend."""
+    from asr.network import Network, NetworkConfig
+
+    frames, lengths = np.zeros((7, 3, 2), np.float32), np.array([7, 5, 4], np.int32)
+    labels, label_lengths = np.array([[1, 2, 3], [2, 2, 0], [3, 0, 0]], np.int32), np.array([3, 2, 1], np.int32)
+    for cell in CELLS:
+        config = NetworkConfig(inputs=2, outputs=4, cell=cell, layers=2, hidden=8, stack=2, dropout=0.25)
+        network = Network(config, Network.initial(config, np.random.default_rng(1)), backend)
+        network.loss_and_gradient(frames, lengths, labels, label_lengths, 0)
+        network.norm()
+        network.step(0.1, 0.9, 1.0)
+        network.log_probs(frames, lengths)
+
+
+def run_layer(backend: Any, B: int, H: int) -> None:
+    """A training step of a recurrent layer as in the benchmark, for two steps of time: kernels do not depend on it."""
+    shape = RecurrentShape("lstm", INPUTS, H)
+    layer = backend.recurrent(shape)
+    layer.pack({name: backend.zeros(size) for name, size in shape.parameter_shapes().items()})
+    x, out = backend.zeros((STEPS, B, INPUTS)), backend.zeros((STEPS, B, shape.outputs))
+    gradients = {name: backend.zeros(size) for name, size in shape.parameter_shapes().items()}
+    lengths = np.full(B, STEPS, np.int32)
+    layer.infer(x, lengths, out)
+    layer.forward(x, lengths, out)
+    layer.backward(x, lengths, out, out, gradients, x)
+
+
+def launched(capability: tuple[int, int], work: Callable[[Any], None]) -> dict[str, Any]:
+    """The kernels that some work on a backend launches, compiled and not run."""
+    with driver.offline_gpu(cc=capability, execute=False) as gpu:
+        from kernels.cuda.backend import CudaBackend
+
+        work(CudaBackend())
+        return dict(gpu.kernels)
+
+
+def workload(capability: tuple[int, int]) -> dict[str, Any]:
+    """Name -> each kernel; those of the benchmark's layers are named by batch and units."""
+    every = launched(capability, train_tiny_networks)
+    for B, H in LAYERS:
+        layer = launched(capability, partial(run_layer, B=B, H=H))
+        ways = {name: way[1] for name in layer if (way := RECURRENT.search(name))}
+        every |= {f"{ways[name]} lstm {B},{H}": layer[name] for name in ways}
+    return every
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A launched kernel: its PTX and what the assembler made of it; `shared` counts fixed and dynamic bytes."""
+
+    ptx: str
+    threads: int
+    shared: int
+    code: Assembled
+
+
+@cache
+def kernels(capability: tuple[int, int]) -> dict[str, Kernel]:
+    """Name -> each kernel that the workload launches; compiled, and not run."""
+    every = workload(capability)
+    with ThreadPoolExecutor() as pool:
+        codes = pool.map(lambda compiled: static_counts.assemble(compiled.ptx, capability), every.values())
+    return {
+        name: Kernel(compiled.ptx, compiled.threads, compiled.shared + code.shared, code)
+        for (name, compiled), code in zip(every.items(), codes, strict=True)
+    }
+
+
+def faults(name: str, kernel: Kernel, capability: tuple[int, int]) -> Iterator[str]:
+    """What is wrong with a kernel, one sentence each."""
+    ptx = re.sub(r"//[^\n]*", "", kernel.ptx)
+    for what, pattern in FORBIDDEN.items():
+        if found := re.search(f".*{pattern}.*", ptx, re.MULTILINE):
+            yield f"{name} has {what}: {found[0].strip()}"
+    for opcode in sorted(set(kernel.code.opcodes())):
+        for what, code in FORBIDDEN_CODE.items():
+            if code.match(opcode):
+                yield f"{name} has {what}: {opcode}"
+    for alignment in re.findall(r"\.extern\s+\.shared\s+\.align\s+(\d+)", ptx):
+        if int(alignment) < 16:
+            yield f"{name} has dynamic shared memory on a boundary of {alignment} bytes, not 16"
+    if kernel.code.stack or kernel.code.spills:
+        yield f"{name} has a stack of {kernel.code.stack} bytes and spills {kernel.code.spills}"
+    registers = -(-kernel.code.registers // REGISTER_STEP) * REGISTER_STEP * kernel.threads
+    if registers > REGISTERS:
+        yield f"{name} needs {registers} registers for {kernel.threads} threads, and there are {REGISTERS}"
+    if kernel.shared > SHARED[capability]:
+        yield f"{name} needs {kernel.shared} bytes of shared memory, and a block may have {SHARED[capability]}"
+    counts = kernel.code.counts()
+    if WIDE_SHARED.search(name) and not (counts.loop_lds == counts.loop_lds128 > 0):
+        yield f"{name}: of {counts.loop_lds} loads in its hottest loop {counts.loop_lds128} are of 128 bits, not all"
+    if WIDE_SHARED.search(name) and not counts.ldg128:
+        yield f"{name} has no load of 128 bits from the device's memory"
+
+
+@pytest.fixture(params=SHARED, ids=lambda capability: "sm_{}{}".format(*capability))
+def capability(request: pytest.FixtureRequest) -> tuple[int, int]:
+    found: tuple[int, int] = request.param
+    return found
+
+
+def test_every_kernel_keeps_within_the_limits(capability: tuple[int, int]) -> None:
+    every = kernels(capability)
+    assert len(every) > 10
+    wrong = [fault for name, kernel in every.items() for fault in faults(name, kernel, capability)]
+    assert not wrong, "\n".join(wrong)
+
+
+def architecture(capability: tuple[int, int]) -> str:
+    return "sm_{}{}".format(*capability)
+
+
+def test_counts_are_those_of_the_snapshot(capability: tuple[int, int]) -> None:
+    arch = architecture(capability)
+    found = {(name, arch): kernel.code.counts() for name, kernel in kernels(capability).items()}
+    versions, table = static_counts.from_text(SNAPSHOT.read_text()) if SNAPSHOT.exists() else ("", {})
+    if UPDATE:
+        others = {key: counts for key, counts in table.items() if key[1] != arch}
+        SNAPSHOT.write_text(static_counts.as_text(static_counts.toolchain(), others | found))
+        return
+    if versions != static_counts.toolchain():
+        pytest.skip(f"the snapshot is of {versions}, and here is {static_counts.toolchain()}")
+    expected = {key: counts for key, counts in table.items() if key[1] == arch}
+    changes = differences(expected, found)
+    assert not changes, "\n".join([*changes, "where this is meant: ASR_UPDATE_SNAPSHOT=1 pytest " + __file__])
+
+
+def differences(expected: Table, found: Table) -> list[str]:
+    """A line for each kernel that has come, gone, or changed, with the counts that changed, old and new."""
+    lines = []
+    for key in sorted(expected.keys() | found.keys()):
+        name = " ".join(key)
+        if key not in found:
+            lines.append(f"{name}: is no more")
+        elif key not in expected:
+            lines.append(f"{name}: is new, {found[key]}")
+        elif expected[key] != found[key]:
+            old, new = asdict(expected[key]), asdict(found[key])
+            lines.append(f"{name}: " + ", ".join(f"{k} {old[k]} -> {new[k]}" for k in old if old[k] != new[k]))
+    return lines
+
+
+def test_differences_name_old_and_new() -> None:
+    one, other = Counts(*range(14)), Counts(*[9, *range(1, 14)])
+    assert differences({("a", "sm_90"): one}, {("a", "sm_90"): one}) == []
+    assert differences({("a", "sm_90"): one}, {("a", "sm_90"): other}) == ["a sm_90: registers 0 -> 9"]
+    assert differences({("a", "sm_90"): one}, {}) == ["a sm_90: is no more"]
+    assert differences({}, {("a", "sm_90"): one})[0].startswith("a sm_90: is new")
+
+
+def test_a_snapshot_reads_as_it_was_written() -> None:
+    table = {("recurrent_forward lstm", "sm_90"): Counts(*range(14)), ("fill", "sm_80"): Counts(*range(14, 28))}
+    assert static_counts.from_text(static_counts.as_text("ptxas 1", table)) == ("ptxas 1", table)
+
+
+FAULTY = """
+.version 8.0
+.target sm_80
+.address_size 64
+.extern .shared .align 4 .b8 dynamic[];
+.visible .entry faulty(.param .u64 array, .param .u32 count)
+{
+    .local .align 8 .b8 stack[64];
+    .reg .b64 %rd<6>;
+    .reg .b32 %r<8>;
+    .reg .f32 %f<8>;
+    .reg .f64 %d<4>;
+    .reg .pred %p<2>;
+    ld.param.u64 %rd1, [array];
+    ld.param.u32 %r1, [count];
+    cvta.to.global.u64 %rd2, %rd1;
+    ld.global.nc.f32 %f1, [%rd2];
+    cvt.f64.f32 %d1, %f1;
+    add.f64 %d2, %d1, %d1;
+    cvt.rn.f32.f64 %f2, %d2;
+    mov.u64 %rd3, stack;
+    mul.wide.u32 %rd4, %r1, 4;
+    add.s64 %rd5, %rd3, %rd4;
+    st.local.f32 [%rd5], %f2;
+    ld.local.f32 %f3, [%rd3+8];
+    mov.u32 %r2, dynamic;
+    mov.u32 %r3, 0;
+LOOP:
+    ld.shared.f32 %f4, [%r2];
+    fma.rn.f32 %f3, %f4, %f4, %f3;
+    add.u32 %r2, %r2, %r1;
+    add.u32 %r3, %r3, 1;
+    setp.lt.u32 %p1, %r3, %r1;
+    @%p1 bra LOOP;
+    st.global.f32 [%rd2], %f3;
+    ret;
+}
+"""
+
+
+def test_each_fault_is_found() -> None:
+    code = static_counts.assemble(FAULTY, (8, 0))
+    kernel = Kernel(FAULTY, 1024, 200 << 10, code)
+    found = "\n".join(faults("product", kernel, (8, 0)))
+    for word in (
+        "float64: .reg .f64",
+        "float64: DADD",
+        "local memory: .local",
+        "local memory: STL",
+        "writes may miss",
+        "boundary of 4 bytes",
+        "a stack of 64 bytes",
+        "204800 bytes of shared memory",
+        "loads in its hottest loop 0 are of 128 bits",
+        "no load of 128 bits",
+    ):
+        assert word in found, word
+    assert "registers for" not in found
+    thirsty = Kernel(FAULTY, 8192, 0, code)
+    assert "registers for 8192 threads" in "\n".join(faults("product", thirsty, (8, 0)))
+    assert "a call" in "\n".join(faults("x", Kernel("  call.uni (x), f;", 1, 0, code), (8, 0)))
+    counts = code.counts()
+    assert counts.loop_ffma >= 1
+    assert counts.loop_lds >= 1
+    assert 0 < counts.loop_instructions < counts.instructions
+
+
+def test_innermost_loops_are_told_from_those_around_them() -> None:
+    text = """
+.L_outer:
+        /*0000*/                   FFMA R1, R1, R1, R1 ;
+.L_inner:
+        /*0010*/              @!P0 LDS.128 R4, [R2] ;
+        /*0020*/               @P0 BRA `(.L_inner) ;
+        /*0030*/               @P1 BRA `(.L_outer) ;
+.L_end:
+        /*0040*/                   BRA `(.L_end);
+        /*0050*/                   NOP;
+"""
+    code, loops = static_counts.disassembled(text)
+    assert [opcode for opcode, _ in code] == ["FFMA", "LDS.128", "BRA", "BRA", "BRA"]
+    assert loops == [(1, 2)]
