@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
 from functools import cache
@@ -64,10 +65,12 @@ def _store_quad(builder: Any, pointer: Any, values: list[Any]) -> None:
     builder.store(wide, builder.bitcast(pointer, _VECTOR.as_pointer(pointer.type.addrspace))).align = 16
 
 
-def _place(builder: Any, start: Any, count: int, step: Any) -> Any:
-    """start + count step, in 32 bits."""
-    start, step = (builder.trunc(value, _I32) if value.type.width > 32 else value for value in (start, step))
-    return builder.add(start, builder.mul(step, ir.Constant(_I32, count)))
+def _further(builder: Any, pointer: Any, count: int, step: Any, offset: int = 0) -> Any:
+    """The pointer, count step + offset values further on: constants become part of an access's address."""
+    if step.type.width < 64:
+        step = builder.zext(step, _I64)
+    far = builder.add(builder.mul(step, ir.Constant(_I64, count)), ir.Constant(_I64, offset))
+    return builder.gep(pointer, [far])
 
 
 def _floats(count: int) -> Any:
@@ -94,14 +97,14 @@ def store4(typing, array, i, values):
 
 
 @cache
-def load_quads(count: int) -> Callable[..., Any]:
+def load_quads(count: int, offset: int = 0) -> Callable[..., Any]:
     @intrinsic
     def read(typing, array, start, gap):
         def generate(context, builder, signature, args):
+            first = _address(context, builder, signature.args[0], *args[:2])
             values: list[Any] = []
             for q in range(count):
-                place = _place(builder, args[1], q, args[2])
-                values += _load_quad(builder, _address(context, builder, signature.args[0], args[0], place))
+                values += _load_quad(builder, _further(builder, first, q, args[2], offset))
             return cgutils.pack_array(builder, values)
 
         return _floats(4 * count)(array, start, gap), generate
@@ -115,14 +118,13 @@ def store_quads(rows: int, count: int) -> Callable[..., Any]:
     @intrinsic
     def write(typing, array, start, stride, gap, values):
         def generate(context, builder, signature, args):
+            first = _address(context, builder, signature.args[0], *args[:2])
             given = cgutils.unpack_tuple(builder, args[4], 4 * rows * count)
             for r in range(rows):
-                row = _place(builder, args[1], r, args[2])
+                row = _further(builder, first, r, args[2])
                 for q in range(count):
-                    place = _place(builder, row, q, args[3])
-                    first = 4 * (r * count + q)
-                    pointer = _address(context, builder, signature.args[0], args[0], place)
-                    _store_quad(builder, pointer, given[first : first + 4])
+                    value = 4 * (r * count + q)
+                    _store_quad(builder, _further(builder, row, q, args[3]), given[value : value + 4])
             return context.get_dummy_value()
 
         return types.void(array, start, stride, gap, _floats(4 * rows * count)), generate
@@ -136,13 +138,11 @@ def gather(pattern: tuple[int | None, ...]) -> Callable[..., Any]:
     @intrinsic
     def read(typing, array, start, stride):
         def generate(context, builder, signature, args):
-            values = []
-            for place in pattern:
-                if place is None:
-                    values.append(ir.Constant(_F32, 0.0))
-                else:
-                    at = _place(builder, args[1], place, args[2])
-                    values.append(builder.load(_address(context, builder, signature.args[0], args[0], at)))
+            first = _address(context, builder, signature.args[0], *args[:2])
+            values = [
+                ir.Constant(_F32, 0.0) if p is None else builder.load(_further(builder, first, p, args[2]))
+                for p in pattern
+            ]
             return cgutils.pack_array(builder, values)
 
         return _floats(len(pattern))(array, start, stride), generate
@@ -156,9 +156,9 @@ def scatter(count: int) -> Callable[..., Any]:
     @intrinsic
     def write(typing, array, start, stride, values):
         def generate(context, builder, signature, args):
+            first = _address(context, builder, signature.args[0], *args[:2])
             for p, value in enumerate(cgutils.unpack_tuple(builder, args[3], count)):
-                at = _place(builder, args[1], p, args[2])
-                builder.store(value, _address(context, builder, signature.args[0], args[0], at))
+                builder.store(value, _further(builder, first, p, args[2]))
             return context.get_dummy_value()
 
         return types.void(array, start, stride, _floats(count)), generate
@@ -179,6 +179,19 @@ def arrange(count: int, pattern: tuple[int | None, ...]) -> Callable[..., Any]:
         return _floats(len(pattern))(_floats(count)), generate
 
     made: Callable[..., Any] = pick
+    return made
+
+
+@cache
+def total(count: int) -> Callable[..., Any]:
+    @intrinsic
+    def add(typing, values):
+        def generate(context, builder, signature, args):
+            return functools.reduce(builder.fadd, cgutils.unpack_tuple(builder, args[0], count))
+
+        return types.float32(_floats(count)), generate
+
+    made: Callable[..., Any] = add
     return made
 
 

@@ -9,6 +9,8 @@ On the simulator every function here is plain Python that means the same.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -36,6 +38,7 @@ if not SIMULATED:
         store,
         store4,
         store_quads,
+        total,
         trap,
         zeros,
     )
@@ -58,9 +61,9 @@ else:
         array[i : i + 4] = values
 
     @cache
-    def load_quads(count: int) -> Callable[..., Any]:
-        """A function (array, start, gap): `count` times `load4`, `gap` apart, as one tuple."""
-        return lambda array, start, gap: sum((load4(array, start + q * gap) for q in range(count)), ())
+    def load_quads(count: int, offset: int = 0) -> Callable[..., Any]:
+        """A function (array, start, gap): `count` times `load4` from start + offset on, `gap` apart, as one tuple."""
+        return lambda array, start, gap: sum((load4(array, start + offset + q * gap) for q in range(count)), ())
 
     @cache
     def store_quads(rows: int, count: int) -> Callable[..., Any]:
@@ -94,6 +97,11 @@ else:
     def arrange(count: int, pattern: tuple[int | None, ...]) -> Callable[..., Any]:
         """A function of a tuple of `count` values: those that the pattern names, None as 0."""
         return lambda values: tuple(np.float32(0.0) if p is None else values[p] for p in pattern)
+
+    @cache
+    def total(count: int) -> Callable[..., Any]:
+        """A function of a tuple of `count` values: their sum, from the first to the last."""
+        return functools.partial(functools.reduce, operator.add)
 
     @cache
     def plus(count: int) -> Callable[..., Any]:
@@ -158,6 +166,7 @@ __all__ = [
     "store",
     "store4",
     "store_quads",
+    "total",
     "trap",
     "zeros",
 ]

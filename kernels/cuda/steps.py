@@ -38,6 +38,7 @@ from kernels.cuda.memory import (
     scatter,
     store,
     store_quads,
+    total,
     trap,
     zeros,
 )
@@ -73,17 +74,39 @@ def _meet(counters, group, arrivals):
 
 
 def _copy_in(threads: int) -> Any:
-    """A function that copies quads into shared memory, by all threads of a block."""
-    read, write, step = load_quads(1), store_quads(1, 1), QUAD * threads
+    """A function that copies quads into shared memory, by all threads of a block, each with several on their way."""
+    step, many = QUAD * threads, 8
+    read, write, read_many, write_many = load_quads(1), store_quads(1, 1), load_quads(many), store_quads(1, many)
 
     @device_function
     def copy_in(source, start, shared, place, size):
         i = QUAD * cuda.threadIdx.x
+        while i + (many - 1) * step < size:
+            write_many(shared, place + i, 0, step, read_many(source, start + i, step))
+            i += many * step
         while i < size:
             write(shared, place + i, 0, 0, read(source, start + i, 0))
             i += step
 
     return copy_in
+
+
+def _sum_of_shares(slices: int) -> Any:
+    """A function that adds one unit's share from each slice, all of them (or very many) on their way at once."""
+    many = min(slices, 32)
+    rest = slices % many
+    batch, add, last, add_last = gather(tuple(range(many))), total(many), gather(tuple(range(rest))), total(rest or 1)
+
+    @device_function
+    def sum_of_shares(exchange, place, stride):
+        dh = add(batch(exchange, place, stride))
+        for first in range(many, slices - rest, many):
+            dh += add(batch(exchange, place + first * stride, stride))
+        if rest > 0:
+            dh += add_last(last(exchange, place + (slices - rest) * stride, stride))
+        return dh
+
+    return sum_of_shares
 
 
 @cache
@@ -101,21 +124,24 @@ def forward_steps(name: str, tiling: Tiling) -> Any:
     biases, save, partial = gather(tuple(range(P))), scatter(P), gather(tuple(range(C)))
     to_columns, add, add_gates, copy_in = arrange(C, cell.from_state), plus(P), plus(C), _copy_in(THREADS)
     none, no_gates, empty = zeros(TILE * QUAD * C), zeros(C), zeros(P)
-    weight_quads, state_quads, multiply = load_quads(C), load_quads(TILE // QUAD), outer(TILE, QUAD * C)
+    NEXT_ROWS, NEXT_COLUMNS = SPLITS * ROWS, SPLITS * COLUMN
+    weights, next_weights = load_quads(C), load_quads(C, NEXT_COLUMNS)
+    states, next_states, multiply = load_quads(TILE // QUAD), load_quads(TILE // QUAD, NEXT_ROWS), outer(TILE, QUAD * C)
     put_partial, run = store_quads(TILE, C), FORWARD[name]
 
     @device_function
     def products(shared, weight, own, part, unit_quad, tile, sums, count):
-        """sums += states x weights, over this thread's part of the staged states."""
-        k = part
-        while k < count:
-            h = state_quads(shared, STAGED + k * ROWS + tile * TILE, QUAD)
-            if HELD:
-                w = weight_quads(shared, own + k * COLUMN + unit_quad * QUAD, U)
-            else:
-                w = weight_quads(weight, own + k * COLUMN + unit_quad * QUAD, U)
-            sums = multiply(sums, h, w)
-            k += SPLITS
+        """sums += states x weights, over this thread's part of the staged states, two at a time."""
+        h_at = np.int32(STAGED + part * ROWS + tile * TILE)
+        w_at = np.int32(own + part * COLUMN + unit_quad * QUAD)
+        end = STAGED + count * ROWS
+        while h_at < end - NEXT_ROWS:
+            sums = multiply(sums, states(shared, h_at, QUAD), weights(shared if HELD else weight, w_at, U))
+            sums = multiply(sums, next_states(shared, h_at, QUAD), next_weights(shared if HELD else weight, w_at, U))
+            h_at = np.int32(h_at + 2 * NEXT_ROWS)
+            w_at = np.int32(w_at + 2 * NEXT_COLUMNS)
+        if h_at < end:
+            sums = multiply(sums, states(shared, h_at, QUAD), weights(shared if HELD else weight, w_at, U))
         return sums
 
     @device_function
@@ -221,9 +247,7 @@ def forward_steps(name: str, tiling: Tiling) -> Any:
             place = (((n + 1) & 1) * groups + group) * (K * ROWS)
             if has_cell:
                 where = frame_row(lengths, n, b, B, d, row)
-                h, c = run_cell(
-                    shared, a, row, where, r, u, unit, d, n, h, c, columns, memory, out, exchange, place
-                )
+                h, c = run_cell(shared, a, row, where, r, u, unit, d, n, h, c, columns, memory, out, exchange, place)
             if TWICE:
                 where = frame_row(lengths, n, b + FURTHER, B, d, row2)
                 h2, c2 = run_cell(
@@ -256,20 +280,20 @@ def backward_steps(name: str, tiling: Tiling) -> Any:
     saved_values, save, put_gates = gather(tuple(range(P))), scatter(P), scatter(C)
     to_gates = arrange(P, tuple(cell.from_state.index(gate) for gate in range(C)))
     none, empty, no_gates, copy_in = zeros(TILE * UNITS), zeros(P), zeros(C), _copy_in(THREADS)
-    row_quads, weight_quads, multiply = load_quads(TILE // QUAD), load_quads(HALVES), outer(TILE, UNITS)
-    put, run = store_quads(TILE, HALVES), BACKWARD[name]
+    rows, next_rows = load_quads(TILE // QUAD), load_quads(TILE // QUAD, ROWS)
+    weights, next_weights, multiply = load_quads(HALVES), load_quads(HALVES, K), outer(TILE, UNITS)
+    put, run, sum_of_shares = store_quads(TILE, HALVES), BACKWARD[name], _sum_of_shares(t.slices)
 
     @device_function
     def products(shared, weight, own, row_tile, unit_tile, exchange, place):
         """A tile of this block's share of the derivatives by h, into the exchange."""
         sums = none()
-        for k in range(DEPTH):
-            da = row_quads(shared, STAGED + k * ROWS + row_tile * TILE, QUAD)
-            if HELD:
-                w = weight_quads(shared, own + k * K + unit_tile * QUAD, GAP)
-            else:
-                w = weight_quads(weight, own + k * K + unit_tile * QUAD, GAP)
-            sums = multiply(sums, da, w)
+        da_at, w_at = np.int32(STAGED + row_tile * TILE), np.int32(own + unit_tile * QUAD)
+        while da_at < STAGED + DEPTH * ROWS:
+            sums = multiply(sums, rows(shared, da_at, QUAD), weights(shared if HELD else weight, w_at, GAP))
+            sums = multiply(sums, next_rows(shared, da_at, QUAD), next_weights(shared if HELD else weight, w_at, GAP))
+            da_at = np.int32(da_at + 2 * ROWS)
+            w_at = np.int32(w_at + 2 * K)
         put(exchange, place + row_tile * TILE * K + unit_tile * QUAD, K, GAP, sums)
 
     @device_function
@@ -307,8 +331,7 @@ def backward_steps(name: str, tiling: Tiling) -> Any:
             if follows:
                 dh += carry_h
                 dc = carry_c
-                for source in range(cuda.gridDim.x):
-                    dh += load(exchange, place + (source * ROWS + r) * K + unit)
+                dh += sum_of_shares(exchange, place + r * K + unit, ROWS * K)
             da, carry_h, carry_c = run(saved, h_prev, c_prev, h, dh, dc)
             save(columns, (row * cuda.gridDim.z + d) * (P * H) + unit, H, da)
             gates = to_gates(da)
@@ -345,18 +368,14 @@ def backward_steps(name: str, tiling: Tiling) -> Any:
                 carry_h, carry_c = load(carry, carried), load(carry, carried + 1)
             if TWICE:
                 carry_h2, carry_c2 = load(carry, carried + 2 * THREADS), load(carry, carried + 2 * THREADS + 1)
-        values = fetch(
-            offsets, lengths, columns, memory, out, out_gradient, n, steps if has_cell else 0, b, B, d, unit
-        )
+        values = fetch(offsets, lengths, columns, memory, out, out_gradient, n, steps if has_cell else 0, b, B, d, unit)
         values2 = values
         if TWICE:
             values2 = fetch(offsets, lengths, columns, memory, out, out_gradient, n, steps, b + FURTHER, B, d, unit)
         while n < end:
             place = ((n & 1) * groups + group) * slices * (ROWS * K)
             if has_cell:
-                carry_h, carry_c = run_cell(
-                    shared, values, carry_h, carry_c, exchange, place, r, u, unit, d, columns
-                )
+                carry_h, carry_c = run_cell(shared, values, carry_h, carry_c, exchange, place, r, u, unit, d, columns)
             if TWICE:
                 carry_h2, carry_c2 = run_cell(
                     shared, values2, carry_h2, carry_c2, exchange, place, r + FURTHER, u, unit, d, columns
