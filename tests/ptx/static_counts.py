@@ -1,21 +1,20 @@
 """What the assembler makes of a kernel: registers, shared memory, and the instructions of its hottest loop.
 
-`ptxas` and `nvdisasm` are looked for among the installed packages (nvidia-cuda-nvcc, nvidia-cuda-nvdisasm), then in
-the PATH. Neither needs a GPU.
+`ptxas` and `nvdisasm` come with nvidia-cuda-nvcc and nvidia-cuda-nvdisasm; neither needs a GPU.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from ptx.toolchain import utility
 
 PACKAGES = ("numba-cuda", "nvidia-nvvm")  # what the PTX depends on, beside our own code
 INSTRUCTION = re.compile(r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\b([^;]*);")
@@ -96,41 +95,35 @@ def _count(opcodes: Sequence[str], name: str, width: str = "") -> int:
 
 
 @cache
-def tool(name: str) -> str | None:
-    """The path of NVIDIA's tool of this name, or None."""
-    for folder in sys.path:
-        for path in sorted(Path(folder).glob(f"nvidia/cu*/bin/{name}*"), reverse=True):
-            if path.stem == name:
-                return str(path)
-    return shutil.which(name)
-
-
-@cache
 def toolchain() -> str:
     """The versions that decide what a kernel becomes."""
-    ptxas = tool("ptxas")
-    assert ptxas is not None
-    said = subprocess.run([ptxas, "--version"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run([found("ptxas"), "--version"], capture_output=True, text=True, check=True).stdout
     versions = [f"ptxas {re.findall(r'V([0-9.]+)', said)[0]}"]
     return ", ".join([*versions, *(f"{package} {metadata.version(package)}" for package in PACKAGES)])
 
 
-def assemble(ptx: str, capability: tuple[int, int]) -> Assembled:
-    """Assemble and take apart. RuntimeError with the assembler's words where it refuses."""
-    ptxas, nvdisasm = tool("ptxas"), tool("nvdisasm")
-    assert ptxas is not None
-    assert nvdisasm is not None
+def found(tool: str) -> str:
+    """The path of one of NVIDIA's programs. FileNotFoundError where it is not installed."""
+    path = utility(tool)
+    if path is None:
+        raise FileNotFoundError(f"{tool} is not installed: pip install nvidia-cuda-nvcc nvidia-cuda-nvdisasm")
+    return path
+
+
+def assemble(ptx: str) -> Assembled:
+    """Assemble for the architecture that the PTX names, and take apart. RuntimeError with the assembler's words where
+    it refuses."""
     with TemporaryDirectory() as folder:
         source, binary = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
         source.write_text(ptx.rstrip("\0"))
-        architecture = f"-arch=sm_{capability[0]}{capability[1]}"
-        done = subprocess.run(
-            [ptxas, "-v", architecture, str(source), "-o", str(binary)], capture_output=True, text=True, check=False
-        )
+        architecture = re.findall(r"^\s*\.target\s+(\w+)", ptx, re.MULTILINE)[0]
+        command = [found("ptxas"), "-v", f"-arch={architecture}", str(source), "-o", str(binary)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         said = done.stdout + done.stderr
         if done.returncode:
             raise RuntimeError(said)
-        text = subprocess.run([nvdisasm, "-c", str(binary)], capture_output=True, text=True, check=True).stdout
+        command = [found("nvdisasm"), "-c", str(binary)]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     code, loops = disassembled(text)
     spills = _stated(r"(\d+) bytes spill stores", said) + _stated(r"(\d+) bytes spill loads", said)
     registers, shared = _stated(r"Used (\d+) registers", said), _stated(r"(\d+) bytes smem", said)

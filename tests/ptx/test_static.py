@@ -15,28 +15,33 @@ from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
-from kernels.cells import CELLS
-from kernels.interface import RecurrentShape
-from ptx import static_counts
-from ptx.static_counts import Assembled, Counts, Table
+toolchain: Any = pytest.importorskip("ptx.toolchain", exc_type=ImportError)
+if reason := toolchain.missing():
+    pytest.skip(reason, allow_module_level=True)
+if not all(map(toolchain.utility, ("ptxas", "nvdisasm"))):
+    pytest.skip("ptxas and nvdisasm are not installed", allow_module_level=True)
 
-if static_counts.tool("ptxas") is None or static_counts.tool("nvdisasm") is None:
-    pytest.skip("ptxas and nvdisasm are not installed: pip install 'asr-from-sound[cuda-dev]'", allow_module_level=True)
-driver: Any = pytest.importorskip("ptx.driver", exc_type=ImportError)
+from asr.network import Network, NetworkConfig  # noqa: E402
+from kernels.cells import CELLS  # noqa: E402
+from kernels.cuda.backend import CudaBackend  # noqa: E402
+from kernels.interface import RecurrentShape  # noqa: E402
+from ptx import driver, static_counts  # noqa: E402
+from ptx.static_counts import Assembled, Counts, Table  # noqa: E402
 
 SNAPSHOT = Path(__file__).with_name("static_snapshot.txt")
 UPDATE = os.environ.get("ASR_UPDATE_SNAPSHOT", "0") != "0"
 SHARED = {(8, 0): 163 << 10, (9, 0): 227 << 10, (12, 0): 99 << 10}  # bytes of a block, after opting in
 REGISTERS = 65536  # of a multiprocessor, which must hold at least one block
 REGISTER_STEP = 8  # a thread has a multiple of so many
-WIDE_SHARED = re.compile("product|recurrent|step")  # kernels whose inner loop must load 128 bits at a time
+WIDE_SHARED = re.compile("product|^(forward|backward) ")  # kernels whose inner loop must load 128 bits at a time
 LAYERS = ((16, 256), (64, 256), (64, 512))  # B, H of the benchmark's layers; other sizes do not shape a kernel
 STEPS, INPUTS = 2, 39
-RECURRENT = re.compile("(forward|backward)_steps")
+RECURRENT = re.compile(r"steps\.(forward|backward)\b")
 FORBIDDEN = {  # in PTX
     "float64": r"\.f64\b",
     "local memory": r"\.local\b",
@@ -49,19 +54,17 @@ FORBIDDEN_CODE = {  # in SASS, by the opcode's first part
 }
 
 
-def train_tiny_networks(backend: Any) -> None:
-    """One update and one look at the outputs, with every cell: each operation of a backend."""
-    from asr.network import Network, NetworkConfig
-
+def train_tiny_network(backend: Any, cell: str) -> None:
+    """An update and a look at the outputs: each operation of a backend."""
     frames, lengths = np.zeros((7, 3, 2), np.float32), np.array([7, 5, 4], np.int32)
     labels, label_lengths = np.array([[1, 2, 3], [2, 2, 0], [3, 0, 0]], np.int32), np.array([3, 2, 1], np.int32)
-    for cell in CELLS:
-        config = NetworkConfig(inputs=2, outputs=4, cell=cell, layers=2, hidden=8, stack=2, dropout=0.25)
-        network = Network(config, Network.initial(config, np.random.default_rng(1)), backend)
-        network.loss_and_gradient(frames, lengths, labels, label_lengths, 0)
-        network.norm()
-        network.step(0.1, 0.9, 1.0)
-        network.log_probs(frames, lengths)
+    config = NetworkConfig(inputs=2, outputs=4, cell=cell, layers=2, hidden=8, stack=2, dropout=0.25)
+    network = Network(config, Network.initial(config, np.random.default_rng(1)), backend)
+    network.loss_and_gradient(frames, lengths, labels, label_lengths, 0)
+    network.norm()
+    network.step(0.1, 0.9, 1.0)
+    network.log_probs(frames, lengths)
+    network.best(frames, lengths)
 
 
 def run_layer(backend: Any, B: int, H: int) -> None:
@@ -79,21 +82,24 @@ def run_layer(backend: Any, B: int, H: int) -> None:
 
 def launched(capability: tuple[int, int], work: Callable[[Any], None]) -> dict[str, Any]:
     """The kernels that some work on a backend launches, compiled and not run."""
-    with driver.offline_gpu(cc=capability, execute=False) as gpu:
-        from kernels.cuda.backend import CudaBackend
-
+    with driver.offline_gpu(cc=capability) as gpu, patch.object(driver, "launch_flat", lambda *launch: None):
         work(CudaBackend())
-        return dict(gpu.kernels)
+        return {name: compiled for name, compiled in gpu.kernels.items() if compiled.launches}
 
 
 def workload(capability: tuple[int, int]) -> dict[str, Any]:
-    """Name -> each kernel; those of the benchmark's layers are named by batch and units."""
-    every = launched(capability, train_tiny_networks)
+    """Name -> each kernel; recurrent ones are named by their cell, and in the benchmark's layers by batch and units."""
+    every: dict[str, Any] = {}
+    for cell in CELLS:
+        every |= renamed(launched(capability, partial(train_tiny_network, cell=cell)), cell)
     for B, H in LAYERS:
-        layer = launched(capability, partial(run_layer, B=B, H=H))
-        ways = {name: way[1] for name in layer if (way := RECURRENT.search(name))}
-        every |= {f"{ways[name]} lstm {B},{H}": layer[name] for name in ways}
+        every |= renamed(launched(capability, partial(run_layer, B=B, H=H)), f"lstm {B},{H}")
     return every
+
+
+def renamed(compiled: dict[str, Any], what: str) -> dict[str, Any]:
+    """The time steps' kernels as `forward WHAT` and `backward WHAT`; others keep their names."""
+    return {f"{way[1]} {what}" if (way := RECURRENT.search(name)) else name: found for name, found in compiled.items()}
 
 
 @dataclass(frozen=True)
@@ -111,9 +117,9 @@ def kernels(capability: tuple[int, int]) -> dict[str, Kernel]:
     """Name -> each kernel that the workload launches; compiled, and not run."""
     every = workload(capability)
     with ThreadPoolExecutor() as pool:
-        codes = pool.map(lambda compiled: static_counts.assemble(compiled.ptx, capability), every.values())
+        codes = pool.map(lambda compiled: static_counts.assemble(compiled.ptx), every.values())
     return {
-        name: Kernel(compiled.ptx, compiled.threads, compiled.shared + code.shared, code)
+        name: Kernel(compiled.ptx, compiled.threads, compiled.shared, code)
         for (name, compiled), code in zip(every.items(), codes, strict=True)
     }
 
@@ -226,19 +232,22 @@ FAULTY = """
     add.f64 %d2, %d1, %d1;
     cvt.rn.f32.f64 %f2, %d2;
     mov.u64 %rd3, stack;
-    mul.wide.u32 %rd4, %r1, 4;
-    add.s64 %rd5, %rd3, %rd4;
-    st.local.f32 [%rd5], %f2;
-    ld.local.f32 %f3, [%rd3+8];
+    mov.f32 %f3, %f2;
     mov.u32 %r2, dynamic;
     mov.u32 %r3, 0;
 LOOP:
     ld.shared.f32 %f4, [%r2];
     fma.rn.f32 %f3, %f4, %f4, %f3;
+    mul.wide.u32 %rd4, %r3, 4;
+    add.s64 %rd5, %rd3, %rd4;
+    st.local.f32 [%rd5], %f3;
     add.u32 %r2, %r2, %r1;
     add.u32 %r3, %r3, 1;
     setp.lt.u32 %p1, %r3, %r1;
     @%p1 bra LOOP;
+    mul.wide.u32 %rd4, %r1, 2;
+    add.s64 %rd5, %rd3, %rd4;
+    ld.local.f32 %f3, [%rd5];
     st.global.f32 [%rd2], %f3;
     ret;
 }
@@ -246,7 +255,7 @@ LOOP:
 
 
 def test_each_fault_is_found() -> None:
-    code = static_counts.assemble(FAULTY, (8, 0))
+    code = static_counts.assemble(FAULTY)
     kernel = Kernel(FAULTY, 1024, 200 << 10, code)
     found = "\n".join(faults("product", kernel, (8, 0)))
     for word in (
