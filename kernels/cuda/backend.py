@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from kernels.checks import (
@@ -16,14 +14,12 @@ from kernels.checks import (
     check_stack_frames,
     check_vector,
 )
-from kernels.cuda import elementwise
+from kernels.cuda import elementwise, rows
 from kernels.cuda.ctc import CudaCtcLoss
-from kernels.cuda.device import BLOCKS, THREADS, Array, Device, blocks
+from kernels.cuda.device import Array, Device
 from kernels.cuda.product import column_sums, columns_product, flat, rows_product
 from kernels.cuda.recurrence import CudaRecurrentLayer, Planner
 from kernels.interface import RecurrentShape
-
-NORM_BLOCKS = min(BLOCKS, 32)  # each of their threads gives a part of the sum
 
 
 class CudaBackend:
@@ -76,23 +72,20 @@ class CudaBackend:
     def log_softmax(self, x: Array, out: Array) -> None:
         check_same("out", out, x)
         C = x.shape[len(x.shape) - 1]
-        rows = x.size // C
-        self.device.spread(elementwise.log_softmax, rows, flat(x), flat(out), rows, C)
+        rows.log_softmax_of(self.device, flat(x), flat(out), x.size // C, C)
 
     def best(self, log_probs: Array) -> tuple[np.ndarray, np.ndarray]:
         check_frames("log_probs", log_probs)
         T, B, C = log_probs.shape
-        out = self.device.empty((2, T * B))
-        self.device.spread(elementwise.best, T * B, flat(log_probs), flat(out), T * B, C)
-        labels, values = self.device.download(out).reshape(2, T, B)
-        return labels.astype(np.int32), values
+        labels, values = rows.best_of(self.device, flat(log_probs), T * B, C)
+        return labels.reshape(T, B), values.reshape(T, B)
 
     def dropout(self, x: Array, out: Array, rate: float, seed: int) -> None:
         check_rate(rate)
         check_same("out", out, x)
         threshold, scale = np.uint64(round(rate * 2**24)), np.float32(1.0 / (1.0 - rate))
-        settings = threshold, scale, np.uint64(seed % 2**64)
-        self.device.spread(elementwise.dropout, x.size, flat(x), flat(out), *settings, x.size)
+        settings = threshold, scale, np.uint64(seed % 2**64), elementwise.quads(self.device, x.size, x, out)
+        self.device.spread(elementwise.dropout, -(-x.size // 4), flat(x), flat(out), *settings, x.size)
 
     def sgd_step(
         self,
@@ -105,15 +98,14 @@ class CudaBackend:
         weight_decay: float = 0.0,
     ) -> None:
         check_sgd(weights, gradient, velocity)
+        arrays, size = (weights, gradient, velocity), weights.size
         settings = [np.float32(value) for value in (rate, momentum, scale, weight_decay)]
-        self.device.spread(elementwise.sgd_step, weights.size, weights, gradient, velocity, *settings, weights.size)
+        wide = elementwise.quads(self.device, size, *arrays)
+        self.device.spread(elementwise.sgd_step, -(-size // 4), *arrays, *settings, wide, size)
 
     def norm(self, vector: Array) -> float:
         check_vector("vector", vector)
-        grid = min(blocks(vector.size, THREADS), NORM_BLOCKS)
-        parts = self.device.empty((grid * THREADS,), np.float64)
-        self.device.launch(elementwise.sums_of_squares, grid, THREADS, vector, parts, vector.size)
-        return math.sqrt(self.device.download(parts).sum())
+        return elementwise.norm_of(self.device, vector)
 
 
 class CudaDenseLayer:

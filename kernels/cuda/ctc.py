@@ -1,138 +1,265 @@
-"""CTC loss and gradient on the device, in log space and float64: exact where linear masses would underflow.
+"""CTC loss and gradient on the device, in linear space with numbers of any size (`kernels.cuda.extended`).
 
-Over the labels interleaved with blanks, z = _ l_0 _ l_1 _ ... of 2 S + 1 positions (Graves et al., ICML 2006), with
-y the log-softmax of the logits and position i able to skip i - 1 where both are labels and differ,
+The labels stand interleaved with blanks, z = _ l_0 _ l_1 _ ..., as 2 S + 1 positions (Graves et al., ICML 2006). With y
+the softmax of the logits, and position j able to skip j - 1 where it and j - 2 are labels that differ, the mass of all
+ways from the start to position j at frame t is
 
-    alpha[t, i] = y[t, z_i] + log of the sum of e**alpha[t - 1, j] over j = i, i - 1 and perhaps i - 2
+    alpha[t, j] = (alpha[t - 1, j] + alpha[t - 1, j - 1] + perhaps alpha[t - 1, j - 2]) y[t, z_j]
 
-and beta the same from the end, without y[t, z_i]. The derivative by logit [t, k] is
-e**y[t, k] - sum over positions of k of e**(alpha[t, i] + beta[t, i] + loss).
+The mass beta of all ways to the end is the same from the last frame and the last position backwards, without its y. So
+alpha beta / (its sum over all positions of a frame) is the probability of being there, and
+
+    d loss / d logit[t, k] = y[t, k] - sum over positions of k of alpha[t] beta[t] / sum over all positions
+
+The rounding errors of all steps are common to a frame's positions, nearly, and the division cancels them. One launch
+makes y; one walks, for each utterance and direction, through the frames, with a thread for each position and the last
+row of masses in shared memory; one gathers the gradient, a block for some frames. Every sum has a fixed order.
 """
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
+from numba import float32, int32
 
 from kernels.checks import check_ctc
-from kernels.cuda.device import THREADS, Array, Device, cuda, device_function, kernel
+from kernels.cuda.device import SIMULATED, THREADS, Array, Device, blocks, cuda, device_function, kernel
+from kernels.cuda.extended import EMPTY, LARGEST, bits, exponential, from_bits, normal, power
+from kernels.cuda.memory import load, store
 from kernels.cuda.product import flat
-from kernels.scalar import ZERO
+from kernels.cuda.rows import PARTS, ROWS, divide, largest, spread_rows, total
+from kernels.scalar import ONE, ZERO
 
-_MINUS_INFINITY = -math.inf
+WALKERS = 4 if SIMULATED else 1024  # threads of a walk, at most: where there are more positions, they take turns
+ON_CHIP = 8 if SIMULATED else 2048  # positions that shared memory holds: more use the device's memory
+SIDE = 2 if SIMULATED else 32  # frames, and classes, of a block of the gradient; an even number
+CHUNK = 4 if SIMULATED else 256  # positions that it takes at a time; a multiple of SIDE
 
-
-@kernel
-def _row_masses(x, lengths, out, B, C, rows):
-    """out[t B + b] float64 = log of the sum of e**x over a row; NaN where a value is not finite."""
-    for row in range(cuda.grid(1), rows, cuda.gridsize(1)):
-        if row // B < lengths[row % B]:
-            begin = row * C
-            top = np.float64(x[begin])
-            for c in range(1, C):
-                top = max(top, np.float64(x[begin + c]))
-            mass, unless_finite = 0.0, 0.0
-            for c in range(C):
-                value = np.float64(x[begin + c])
-                mass += math.exp(value - top)
-                unless_finite += value - value
-            out[row] = top + math.log(mass) + unless_finite
+AHEAD = 4  # frames whose probabilities are fetched before they are needed
+_CELLS = 2 * (ON_CHIP + 2)  # two rows of masses; before its first position a row has two cells without mass
+_PRODUCTS = CHUNK * (SIDE + 1)  # the one more spreads a column over the banks of shared memory
+_SQUARE = SIDE * SIDE
+_TILE = SIDE * (SIDE + 1)
+_NAN = np.float32(np.nan).view(np.int32)
+_MOST_BITS = 2**22 - 1  # `exponential` counts no further
 
 
-@device_function
-def _log_add(x, y):
-    if x < y:
-        x, y = y, x
-    return x if y == _MINUS_INFINITY else x + math.log1p(math.exp(y - x))
-
-
-@device_function
-def _label(labels, row, i):
-    """The class of position i; `row` is where the utterance's labels begin."""
-    return labels[row + i // 2] if i % 2 == 1 else 0
-
-
-@device_function
-def _may_skip(labels, row, i):
-    """Whether a path may go from position i - 2 to i."""
-    return i % 2 == 1 and i >= 3 and labels[row + i // 2] != labels[row + i // 2 - 1]
-
-
-@kernel
-def _masses(x, row_masses, lengths, labels, label_lengths, alpha, beta, losses, T, B, C, S, feasible):
-    """alpha and beta float64 [B, T, 2 S + 1], and the losses [B]: block (b, 0) makes alpha, block (b, 1) beta."""
-    b, backwards = cuda.blockIdx.x, cuda.blockIdx.y == 1
-    frames, count, L = lengths[b], 2 * label_lengths[b] + 1, 2 * S + 1
-    row = b * S
-    for step in range(frames):
-        t = frames - 1 - step if backwards else step
-        here = (b * T + t) * L
-        for i in range(cuda.threadIdx.x, count, cuda.blockDim.x):
-            if backwards:
-                beta[here + i] = _ways_from(x, row_masses, labels, row, beta, here + L, i, count, t, frames, b, B, C)
-            else:
-                k = (t * B + b) * C + _label(labels, row, i)
-                y = np.float64(x[k]) - row_masses[t * B + b]
-                alpha[here + i] = _ways_to(labels, row, alpha, here - L, i, t) + y
-        cuda.syncthreads()
-    if not backwards and cuda.threadIdx.x == 0:
-        end = (b * T + frames - 1) * L + count - 1
-        total = alpha[end]
-        if count > 1:
-            total = _log_add(total, alpha[end - 1])
-        loss = -total if feasible[b] else math.inf
-        for t in range(frames):
-            if math.isnan(row_masses[t * B + b]):
-                loss = math.nan
-        losses[b] = loss
-
-
-@device_function
-def _ways_to(labels, row, alpha, before, i, t):
-    """The log mass that comes to position i at step t, from the row of alpha that begins at `before`."""
-    if t == 0:
-        return 0.0 if i < 2 else _MINUS_INFINITY
-    ways = alpha[before + i]
-    if i >= 1:
-        ways = _log_add(ways, alpha[before + i - 1])
-    if _may_skip(labels, row, i):
-        ways = _log_add(ways, alpha[before + i - 2])
-    return ways
-
-
-@device_function
-def _ways_from(x, row_masses, labels, row, beta, after, i, count, t, frames, b, B, C):
-    """The log mass of all ways from position i at step t to the end."""
-    if t == frames - 1:
-        return 0.0 if i >= count - 2 else _MINUS_INFINITY
-    begin, mass = ((t + 1) * B + b) * C, row_masses[(t + 1) * B + b]
-    ways = beta[after + i] + (np.float64(x[begin + _label(labels, row, i)]) - mass)
-    for j in range(i + 1, min(i + 3, count)):
-        if j == i + 1 or _may_skip(labels, row, j):
-            ways = _log_add(ways, beta[after + j] + (np.float64(x[begin + _label(labels, row, j)]) - mass))
-    return ways
+@kernel(threads=THREADS)
+def _probabilities(x, tables, mantissas, exponents, T, B, C, limit):
+    """The softmax of each frame, [B, T, C]; marks the utterances whose logits are not finite."""
+    tops = cuda.shared.array(THREADS, float32)
+    sums = cuda.shared.array(THREADS, float32)
+    part = cuda.threadIdx.x % PARTS
+    for first in range(cuda.blockIdx.x * ROWS, T * B, cuda.gridDim.x * ROWS):
+        row = first + cuda.threadIdx.x // PARTS
+        t, b = divide(row, B)
+        count = C if row < T * B and t < load(tables, b) else 0
+        top = largest(tops, x, row * C, part, count)
+        mass = ZERO
+        for c in range(part, count, PARTS):
+            value = load(x, row * C + c)
+            m, e = exponential(value, top, limit)
+            mass += m * power(e) + (value - value)  # NaN unless the value is finite
+        mass = total(sums, part, mass)
+        if count > 0 and mass != mass:
+            store(tables, 2 * B + b, np.int32(1))
+        for c in range(part, count, PARTS):
+            m, e = exponential(load(x, row * C + c), top, limit)
+            m, e = normal(m / mass, e)
+            store(mantissas, (b * T + t) * C + c, m)
+            store(exponents, (b * T + t) * C + c, e)
 
 
 @kernel
-def _gradient(x, row_masses, lengths, labels, label_lengths, alpha, beta, losses, out, T, B, C, S, size):
-    """out [T, B, C]; one thread gathers all positions of one class, so the order of its sum is fixed."""
-    for n in range(cuda.grid(1), size, cuda.gridsize(1)):
-        t, b, c = n // (B * C), n // C % B, n % C
-        loss = losses[b]
-        if t >= lengths[b] or math.isnan(loss) or math.isinf(loss):
-            out[n] = ZERO
+def _sort_labels(tables, order, starts, B, C, S):
+    """order [B, S]: the labels' places, class by class; starts [B, C + 1]: where each class begins there."""
+    b = cuda.blockIdx.x
+    count, labels = load(tables, B + b), 3 * B + b * S
+    for n in range(cuda.threadIdx.x, count + C + 1, cuda.blockDim.x):
+        before = 0
+        if n < count:
+            mine = load(tables, labels + n)
+            for s in range(count):
+                other = load(tables, labels + s)
+                before += other < mine or (other == mine and s < n)
+            store(order, b * S + before, np.int32(n))
         else:
-            here = (b * T + t) * (2 * S + 1)
-            share = 0.0
-            for i in range(0 if c == 0 else 1, 2 * label_lengths[b] + 1, 2):
-                if c == 0 or labels[b * S + i // 2] == c:
-                    share += math.exp(alpha[here + i] + beta[here + i] + loss)
-            out[n] = np.float32(math.exp(np.float64(x[n]) - row_masses[t * B + b]) - share)
+            for s in range(count):
+                before += load(tables, labels + s) < n - count
+            store(starts, b * (C + 1) + n - count, np.int32(before))
+
+
+@device_function
+def _position(tables, labels, i, count, backwards):
+    """The class of position i, and whether a walk may skip the position before it."""
+    if i % 2 == 0 or i >= count:
+        return np.int32(0), False
+    label, other = load(tables, labels + i // 2), i // 2 + (1 if backwards else -1)
+    if other < 0 or 2 * other + 1 >= count:
+        return label, False
+    return label, load(tables, labels + other) != label
+
+
+@device_function
+def _fetch(y_m, y_e, place, stride, s, last):
+    """The probabilities of four steps from s on (or of the last again), mantissas and exponents."""
+    p0, p1 = place + min(s, last) * stride, place + min(s + 1, last) * stride
+    p2, p3 = place + min(s + 2, last) * stride, place + min(s + 3, last) * stride
+    mantissas = load(y_m, p0), load(y_m, p1), load(y_m, p2), load(y_m, p3)
+    return mantissas, (load(y_e, p0), load(y_e, p1), load(y_e, p2), load(y_e, p3))
+
+
+@device_function
+def _pick(values, k):
+    """values[k] of four, which stay in registers."""
+    if k < 2:
+        return values[0] if k == 0 else values[1]
+    return values[2] if k == 2 else values[3]
+
+
+@device_function
+def _sum(masses, scales, cell, skips):
+    """The mass of a cell, of the one before it and perhaps of the one before that, with the largest's exponent."""
+    m2, e2 = ZERO, EMPTY
+    if skips:
+        m2, e2 = load(masses, cell - 2), load(scales, cell - 2)
+    e0, e1 = load(scales, cell), load(scales, cell - 1)
+    e = max(max(e0, e1), e2)
+    m = load(masses, cell) * power(np.int32(e0 - e)) + load(masses, cell - 1) * power(np.int32(e1 - e))
+    return m + m2 * power(np.int32(e2 - e)), e
+
+
+@device_function
+def _on_chip(spare_m, spare_e, block, positions):
+    """Where a block keeps two rows of masses: mantissas, exponents, the first cell, and cells of a row."""
+    masses = cuda.shared.array(_CELLS, float32)
+    scales = cuda.shared.array(_CELLS, int32)
+    return masses, scales, 0, _CELLS // 2
+
+
+@device_function
+def _off_chip(spare_m, spare_e, block, positions):
+    return spare_m, spare_e, block * 2 * (positions + 2), positions + 2
+
+
+def _walk(cells: Any) -> Any:
+    """The kernel of all steps through the frames: block (b, 0) walks forwards, block (b, 1) backwards.
+
+    rows_m, rows_e [2, B, T, L]: the masses of alpha and beta, if `keep`; ends [2, B]: that of all ways, as a
+    mantissa's representation and an exponent.
+    """
+
+    @kernel(threads=WALKERS)
+    def walk(tables, y_m, y_e, spare_m, spare_e, rows_m, rows_e, ends, T, B, C, S, L, keep):
+        b, backwards = cuda.blockIdx.x, cuda.blockIdx.y == 1
+        block, thread, threads = cuda.blockIdx.y * B + b, cuda.threadIdx.x, cuda.blockDim.x
+        last, count, labels = load(tables, b) - 1, 2 * load(tables, B + b) + 1, 3 * B + b * S
+        masses, scales, begin, width = cells(spare_m, spare_e, block, L)
+        for n in range(thread, 2 * width, threads):
+            store(masses, begin + n, ONE if n == 2 else ZERO)
+            store(scales, begin + n, np.int32(0) if n == 2 else EMPTY)
+        cuda.syncthreads()
+        stride = -C if backwards else C
+        start = (b * T + (last if backwards else 0)) * C
+        label, skips = _position(tables, labels, count - 1 - thread if backwards else thread, count, backwards)
+        fetched_m, fetched_e = _fetch(y_m, y_e, start + label, stride, 0, last)
+        for group in range(0, last + 1, AHEAD):
+            coming_m, coming_e = _fetch(y_m, y_e, start + label, stride, group + AHEAD, last)
+            for k in range(min(AHEAD, last + 1 - group)):
+                s = group + k
+                old, new = begin + 2 + (s & 1) * width, begin + 2 + (1 - (s & 1)) * width
+                row = (block * T + (last - s if backwards else s)) * L
+                factor_m, factor_e, may_skip = _pick(fetched_m, k), _pick(fetched_e, k), skips
+                for j in range(thread, count, threads):  # from the start of the walk
+                    i = count - 1 - j if backwards else j
+                    if j >= threads:
+                        other, may_skip = _position(tables, labels, i, count, backwards)
+                        factor_m = load(y_m, start + other + s * stride)
+                        factor_e = load(y_e, start + other + s * stride)
+                    m, e = _sum(masses, scales, old + j, may_skip)
+                    next_m, next_e = normal(m * factor_m, np.int32(e + factor_e))
+                    store(masses, new + j, next_m)
+                    store(scales, new + j, next_e)
+                    if keep:
+                        store(rows_m, row + i, m if backwards else next_m)
+                        store(rows_e, row + i, e if backwards else next_e)
+                cuda.syncthreads()
+            fetched_m, fetched_e = coming_m, coming_e
+        if thread == 0 and not backwards:
+            m, e = _sum(masses, scales, begin + 2 + (last + 1 & 1) * width + count - 1, False)
+            m, e = normal(m, e)
+            store(ends, b, bits(m) if load(tables, 2 * B + b) == 0 else _NAN)
+            store(ends, B + b, e)
+
+    return walk
+
+
+_WALKS = {cells: _walk(cells) for cells in (_on_chip, _off_chip)}
+
+
+@kernel(threads=_SQUARE)
+def _gradient(tables, order, starts, y_m, y_e, rows_m, rows_e, ends, out, T, B, C, S, L):
+    """out [T, B, C]: SIDE frames of an utterance to each block, SIDE classes at a time; all positions of a class are
+    summed by one thread, all positions of a frame by SIDE threads and then in their order."""
+    products = cuda.shared.array(_PRODUCTS, float32)  # [CHUNK, SIDE + 1]: of alpha and beta, by position and frame
+    parts = cuda.shared.array(_SQUARE, float32)  # [SIDE, SIDE]: sums over every SIDE-th position, by frame
+    shares = cuda.shared.array(_TILE, float32)  # [SIDE, SIDE + 1]: by class and frame
+    lane, warp = cuda.threadIdx.x % SIDE, cuda.threadIdx.x // SIDE
+    b, t0 = cuda.blockIdx.y, cuda.blockIdx.x * SIDE
+    frames, count = load(tables, b), 2 * load(tables, B + b) + 1
+    if not from_bits(load(ends, b)) > ZERO:
+        frames = np.int32(0)
+    scale = load(ends, B + b)
+    for c0 in range(0, C, SIDE):
+        c = c0 + warp
+        cursor, stop, share, part = 0, 0, ZERO, ZERO
+        if 0 < c < C:
+            cursor, stop = load(starts, b * (C + 1) + c), load(starts, b * (C + 1) + c + 1)
+        for p0 in range(0, count if t0 < frames else 0, CHUNK):
+            size = min(CHUNK, count - p0)
+            if c0 == 0 or count > CHUNK:
+                cuda.syncthreads()
+                alpha, beta = (b * T + t0 + warp) * L + p0, ((B + b) * T + t0 + warp) * L + p0
+                for i in range(lane, size, SIDE):
+                    product = ZERO
+                    if t0 + warp < frames:
+                        e = np.int32(np.int32(load(rows_e, alpha + i) + load(rows_e, beta + i)) - scale)
+                        product = load(rows_m, alpha + i) * load(rows_m, beta + i) * power(e)
+                    store(products, i * (SIDE + 1) + warp, product)
+                cuda.syncthreads()
+            for i in range(warp, size, SIDE):
+                part += load(products, i * (SIDE + 1) + lane)
+            while cursor < stop:
+                i = 2 * load(order, b * S + cursor) + 1 - p0
+                if i >= size:
+                    break
+                share += load(products, i * (SIDE + 1) + lane)
+                cursor += 1
+        if c0 == 0:
+            store(parts, warp * SIDE + lane, part)
+        store(shares, warp * (SIDE + 1) + lane, share)
+        cuda.syncthreads()
+        t, k = t0 + warp, c0 + lane
+        if t < T and k < C:
+            value = ZERO
+            if t < frames:
+                blanks, others = ZERO, ZERO
+                for n in range(0, SIDE, 2):
+                    blanks += load(parts, n * SIDE + warp)  # the even positions
+                    others += load(parts, (n + 1) * SIDE + warp)
+                share = blanks if k == 0 else load(shares, lane * (SIDE + 1) + warp)
+                place = (b * T + t) * C + k
+                value = load(y_m, place) * power(load(y_e, place)) - share / (blanks + others)
+            store(out, (t * B + b) * C + k, value)
+        cuda.syncthreads()
 
 
 class CudaCtcLoss:
-    """`kernels.interface.CtcLoss` on the device; labels and lengths come from the host."""
+    """`kernels.interface.CtcLoss` on the device; labels and lengths come from the host.
+
+    A probability below 2**-(2**29 / T), or 2**-(2**22), counts as that: e to the power of minus hundreds of thousands.
+    """
 
     def __init__(self, device: Device):
         self._device = device
@@ -148,30 +275,43 @@ class CudaCtcLoss:
     ) -> np.ndarray:
         check_ctc(logits, lengths, labels, label_lengths, gradient)
         device, (T, B, C), S = self._device, logits.shape, labels.shape[1]
-        x = flat(logits)
-        frames, counts, feasible, table = (
-            device.upload(array.astype(np.int32).reshape(-1))
-            for array in (lengths, label_lengths, _feasible(lengths, labels, label_lengths), labels if S else lengths)
-        )
-        row_masses, losses = self._grown("row masses", T * B), self._grown("losses", B)
-        alpha, beta = (self._grown(name, B * T * (2 * S + 1)) for name in ("alpha", "beta"))
-        device.spread(_row_masses, T * B, x, frames, row_masses, B, C, T * B)
-        batch = x, row_masses, frames, table, counts, alpha, beta, losses
-        device.launch(_masses, (B, 1 if gradient is None else 2), THREADS, *batch, T, B, C, S, feasible)
-        if gradient is not None:
-            device.spread(_gradient, logits.size, *batch, flat(gradient), T, B, C, S, logits.size)
-        return device.download(losses)
+        L = 2 * int(label_lengths.max()) + 1
+        marks = np.zeros(B, np.int32)  # of utterances whose logits are not finite
+        tables = device.upload(np.concatenate([lengths, label_lengths, marks, labels.reshape(-1)]))
+        y = self._pair("probabilities", B * T * C)
+        limit = float(min(LARGEST // T, _MOST_BITS))
+        spread_rows(device, _probabilities, T * B, flat(logits), tables, *y, T, B, C, limit)
 
-    def _grown(self, name: str, size: int) -> Array:
-        """A float64 work array of at least this size, cut to it."""
+        walks = 1 if gradient is None else 2
+        cells = _on_chip if L <= ON_CHIP else _off_chip
+        spare = y if cells is _on_chip else self._pair("cells", walks * B * 2 * (L + 2))
+        rows = y if gradient is None else self._pair("rows", walks * B * T * L)
+        ends = self._grown("ends", 2 * B, np.int32)
+        threads = min(WALKERS, SIDE * blocks(L, SIDE))
+        sizes = T, B, C, S, L
+        device.launch(_WALKS[cells], (B, walks), threads, tables, *y, *spare, *rows, ends, *sizes, int(walks == 2))
+        if gradient is not None:
+            order = self._grown("order", max(B * S, 1), np.int32), self._grown("starts", B * (C + 1), np.int32)
+            device.launch(_sort_labels, B, THREADS, tables, *order, B, C, S)
+            grid = blocks(T, SIDE), B
+            device.launch(_gradient, grid, _SQUARE, tables, *order, *y, *rows, ends, flat(gradient), *sizes)
+        return _losses(*device.download(ends).reshape(2, B))
+
+    def _pair(self, name: str, size: int) -> tuple[Array, Array]:
+        """Room for numbers of any size: mantissas and exponents."""
+        return self._grown(name + " mantissas", size, np.float32), self._grown(name + " exponents", size, np.int32)
+
+    def _grown(self, name: str, size: int, dtype: type[np.generic]) -> Array:
+        """A work array of at least this size, cut to it."""
         if name not in self._work or self._work[name].size < size:
-            self._work[name] = self._device.empty((size,), np.float64)
+            self._work.pop(name, None)
+            self._work[name] = self._device.empty((size,), dtype)
         return self._work[name][:size]
 
 
-def _feasible(lengths: np.ndarray, labels: np.ndarray, label_lengths: np.ndarray) -> np.ndarray:
-    """bool [B]: whether there are frames for each label and for a blank between equal ones."""
-    counted = np.arange(1, labels.shape[1]) < label_lengths[:, None]
-    repeats = ((labels[:, 1:] == labels[:, :-1]) & counted).sum(axis=1)
-    result: np.ndarray = label_lengths + repeats <= lengths
-    return result
+def _losses(mantissas: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    """float64 [B] from the masses of all ways, each a float32's representation and an exponent."""
+    with np.errstate(divide="ignore"):
+        log_mass: np.ndarray = np.log(mantissas.view(np.float32).astype(np.float64))
+    losses: np.ndarray = np.maximum(-log_mass - exponents * np.log(2.0), 0.0)
+    return losses
