@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from kernels.checks import (
@@ -17,13 +19,17 @@ from kernels.checks import (
 from kernels.cuda import elementwise, rows
 from kernels.cuda.ctc import CudaCtcLoss
 from kernels.cuda.device import Array, Device
-from kernels.cuda.product import column_sums, columns_product, flat, rows_product
+from kernels.cuda.product import Products, column_sums, columns_product, flat, rows_product
 from kernels.cuda.recurrence import CudaRecurrentLayer, Planner
 from kernels.interface import RecurrentShape
 
 
 class CudaBackend:
-    """Kernels on the current GPU; `lengths` and labels stay on the host, all other arrays on the device."""
+    """Kernels on the current GPU; `lengths` and labels stay on the host, all other arrays on the device.
+
+    mode : how recurrent layers made from now on take their steps (`kernels.cuda.recurrence.MODES`); `$ASR_CUDA_MODE`
+        or "auto". `$ASR_CUDA_TF32=1` lets cuBLAS round the factors of large products to 10 bits (TF32).
+    """
 
     name = "cuda"
 
@@ -32,10 +38,15 @@ class CudaBackend:
             raise ValueError(f"threads must be at least 1, not {threads}")
         self.threads = threads or 1
         self.device = Device()
+        self.mode = os.environ.get("ASR_CUDA_MODE", "auto")
         self._planner = Planner(self.device)
+        self._products = Products(self.device, tf32=os.environ.get("ASR_CUDA_TF32") == "1")
 
     def describe(self) -> str:
         return f"cuda ({self.device.describe()})"
+
+    def explain(self, shape: RecurrentShape, batch: int) -> str:
+        return self.recurrent(shape).plan(batch).describe()
 
     def to_device(self, host: np.ndarray) -> Array:
         return self.device.upload(host)
@@ -55,7 +66,7 @@ class CudaBackend:
         return array
 
     def recurrent(self, shape: RecurrentShape) -> CudaRecurrentLayer:
-        return CudaRecurrentLayer(shape, self.device, self._planner)
+        return CudaRecurrentLayer(shape, self.device, self._planner, self._products, self.mode)
 
     def dense(self, inputs: int, outputs: int) -> CudaDenseLayer:
         return CudaDenseLayer(inputs, outputs, self.device)

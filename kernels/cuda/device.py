@@ -28,6 +28,10 @@ with warnings.catch_warnings():
 SIMULATED = bool(config.ENABLE_CUDASIM)
 libdevice: Any = None if SIMULATED else importlib.import_module("numba.cuda.libdevice")
 
+# Types of a kernel's arguments: arrays of one dimension, and a whole number
+_types: Any = importlib.import_module("numba.types" if SIMULATED else "numba.cuda.types")
+FLOATS, INTEGERS, INTEGER = _types.float32[::1], _types.int32[::1], _types.int32
+
 THREADS = 2 if SIMULATED else 256  # of a block over flat values
 BLOCKS = 2 if SIMULATED else 1024  # at most so many: then each thread takes several values
 TILE = 2 if SIMULATED else 16  # blocks of TILE x TILE threads make so large a part of a matrix
@@ -239,6 +243,10 @@ class Device:
     def _replay(self, graph: Callable[[], None]) -> None:
         self.counters.launches += 1
         graph()
+
+    def address(self, array: Array) -> int:
+        """Where an array begins in the device's memory."""
+        return 0 if SIMULATED else int(array.__cuda_array_interface__["data"][0])
 
     def milliseconds(self, work: Callable[[], None]) -> float:
         """The device's time for what a function launches, by events."""

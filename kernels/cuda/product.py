@@ -111,3 +111,51 @@ def column_sums(device: Device, a: Matrix, rows: Array, out: Array, out0: int, M
 def flat(array: Any) -> Array:
     """The same values as a vector."""
     return array.reshape(array.size)
+
+
+@kernel
+def _plain_product(a, a0, am, ak, b, b0, bk, bn, out, out0, ldo, M, N, K, add):
+    for i in range(cuda.grid(1), M * N, cuda.gridsize(1)):
+        m, n = i // N, i % N
+        total = out[out0 + m * ldo + n] if add else ZERO
+        for k in range(K):
+            total += a[a0 + m * am + k * ak] * b[b0 + k * bk + n * bn]
+        out[out0 + m * ldo + n] = total
+
+
+@kernel
+def _plain_sums(a, a0, lda, out, out0, M, N):
+    for n in range(cuda.grid(1), N, cuda.gridsize(1)):
+        total = ZERO
+        for m in range(M):
+            total += a[a0 + m * lda + n]
+        out[out0 + n] = total
+
+
+class Products:
+    """Dense row-major products; a matrix is a flat array, an offset and a row's stride."""
+
+    def __init__(self, device: Device, tf32: bool = False):
+        self._device = device
+
+    def multiply(
+        self,
+        a: Matrix,
+        b: Matrix,
+        out: Matrix,
+        M: int,
+        N: int,
+        K: int,
+        *,
+        a_transposed: bool = False,
+        b_transposed: bool = False,
+        add: bool = False,
+    ) -> None:
+        """out [M, N] (+)= a [M, K] b [K, N]"""
+        left = (a[0], a[1], 1, a[2]) if a_transposed else (a[0], a[1], a[2], 1)
+        right = (b[0], b[1], 1, b[2]) if b_transposed else (b[0], b[1], b[2], 1)
+        self._device.spread(_plain_product, M * N, *left, *right, *out, M, N, K, add)
+
+    def column_sums(self, a: Matrix, out: Array, out0: int, M: int, N: int) -> None:
+        """out[n] = sum over m of a[m, n]"""
+        self._device.spread(_plain_sums, N, *a, out, out0, M, N)

@@ -4,9 +4,9 @@ A launch runs the steps first ... last - 1, counted from `header[0]` on. In a la
 (one direction, some utterances) meet after each step; else the end of the launch is their meeting. What they hand to
 each other goes through `exchange`, which has two halves in turn, so one meeting a step is enough.
 
-Step n of an utterance of length L is its frame n forward and L - 1 - n backward; the way back begins with each group's
-last step. Frame t of utterance b stands in packed row offsets[t] + b: utterances are sorted longest first, so those that
-have a frame t are a prefix.
+Step n of an utterance of length L is its frame n forward and L - 1 - n backward; the way back begins with each
+group's last step. Frame t of utterance b stands in packed row offsets[t] + b: utterances are sorted longest first, so
+those that have a frame t are a prefix.
 
     columns  [R, directions, P, H]  the input's products, then what the cell saves, then derivatives
     memory   [R, directions, H]     the LSTM's c
