@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,9 @@ def network_flops(config: NetworkConfig, rows: int, train: bool) -> float:
 
 def open_device(device: str, threads: int, tf32: bool) -> tuple[Backend, Timer | None]:
     """A backend, and its own clock where it has one. `tf32` lets large products round their operands to TF32."""
+    os.environ["ASR_CUDA_TF32"] = "1" if tf32 else "0"
     backend: Any = open_backend(device, threads)
-    if device == "cpu":
-        return backend, None
-    backend.tf32 = tf32
-    return backend, backend.device.milliseconds
+    return backend, None if device == "cpu" else backend.device.milliseconds
 
 
 def train_layer(threads: int, cell: str, sizes: list[int], device: str = "cpu", tf32: bool = False) -> Job:
