@@ -17,6 +17,7 @@ from itertools import product
 FLOAT = 4  # bytes
 QUAD = 4  # floats of one access
 CELLS_OF_A_THREAD = 2  # units and utterances whose cells one thread runs, at most
+REGISTERS, OF_A_THREAD = 65536, 168  # of a multiprocessor, and what the kernels need for each thread
 RESERVED = 1024  # bytes of shared memory that the system takes for itself in each block
 REGISTER_TILES = ((8, 8), (8, 4), (4, 4))  # rows by units of the way back, the best first
 
@@ -37,8 +38,9 @@ class Limits:
     threads: tuple[int, ...] = (64, 128, 256)
 
     def holds(self, tiling: Tiling) -> int:
-        """How many of its blocks fit on the device at once, by their shared memory."""
-        return self.multiprocessors * ((self.shared_bytes + RESERVED) // (tiling.bytes + RESERVED))
+        """How many of its blocks fit on the device at once, by their shared memory and registers."""
+        by_memory = (self.shared_bytes + RESERVED) // (tiling.bytes + RESERVED)
+        return self.multiprocessors * min(by_memory, REGISTERS // (tiling.threads * OF_A_THREAD))
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,6 @@ def cost(tiling: Tiling, blocks: int, multiprocessors: int) -> float:
 
     Of one multiprocessor: 128 multiply-adds, 128 bytes of shared memory and 24 bytes of second-level cache each clock.
     """
-    waves = -(-blocks // multiprocessors)
     t = tiling
     width = QUAD * t.gates
     products = t.padded * t.rows * t.gates * t.units
@@ -188,7 +189,7 @@ def cost(tiling: Tiling, blocks: int, multiprocessors: int) -> float:
     staging = t.padded * t.rows * FLOAT / 24 + 500 * -(-t.padded // t.chunk)
     exchange = 2 * t.padded * t.rows * FLOAT / 24
     partial = 2 * t.splits * t.rows * t.gates * t.units * FLOAT / 128
-    return waves * (multiply + from_cache + staging + exchange + partial)
+    return -(-blocks // multiprocessors) * (multiply + from_cache + staging + exchange + partial)
 
 
 def choose(gates: int, hidden: int, batch: int, directions: int, limits: Limits, persistent: bool) -> Plan | None:
