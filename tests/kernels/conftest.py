@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from functools import cache
 
 import numpy as np
 import pytest
-from kernel_cases import SIMULATED
+from kernel_cases import EXECUTED, SIMULATED
 from numba import types
 from numba.np.numpy_support import as_dtype
 
@@ -21,12 +22,21 @@ if SIMULATED:
         """The simulator's shared memory, except that two threads of a block cannot make one array twice."""
 
         def array(self, shape: tuple[int, ...], dtype: types.Type) -> np.ndarray:
+            if shape == 0:  # the dynamic memory, which is there already
+                return super().array(shape, dtype)
             frame = sys._getframe(1)
             place = frame.f_code.co_filename, frame.f_lineno
             return self._allocations.setdefault(place, np.empty(shape, as_dtype(dtype)))  # one step, not get and set
 
     kernelapi.FakeCUDAShared = _SharedArrays
     sys.setswitchinterval(1e-5)  # the simulator's threads wait for each other by polling
+
+if EXECUTED:  # the device's capability, and the seed of the threads' order
+    from ptx.driver import offline_gpu
+
+    _major, _minor, *_seed = map(int, EXECUTED.replace(".", " ").split())
+    _GPU = ExitStack()  # open to the end of the process
+    _GPU.enter_context(offline_gpu((_major, _minor), seed=_seed[0] if _seed else None, races=True))
 
 LAST = "test_each_kernel_has_one_signature"
 
@@ -42,7 +52,7 @@ def _available(names: tuple[str, ...]) -> dict[str, Backend]:
     return found
 
 
-FAST = _available(("cuda",) if SIMULATED else ("cpu", "cuda"))
+FAST = _available(("cuda",) if SIMULATED or EXECUTED else ("cpu", "cuda"))
 ALL = _available(("reference",)) | FAST
 
 

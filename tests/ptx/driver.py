@@ -24,6 +24,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+import kernels
 from kernels.cuda import device
 from kernels.cuda.plan import Limits
 from ptx.arrays import Allocation, DeviceArray, Memory, api_error
@@ -264,6 +265,7 @@ def offline_gpu(
     library = importlib.import_module("numba.cuda.codegen").CUDACodeLibrary
     original = dispatcher._Kernel.launch
     replacements: list[tuple[Any, str, Any]] = [
+        (kernels, "_require_cuda", lambda: None),
         (device, "DRIVER", type("GpuDriver", (OfflineDriver,), {"gpu": gpu})),
         (dispatcher._Kernel, "launch", lambda kernel, *args: gpu.flatten(kernel, original, *args)),
         (dispatcher._Kernel, "bind", lambda kernel: None),

@@ -203,7 +203,7 @@ def _known(knowledge, block, thread, other):
     at = 4 * (block * blocks + other)
     known = words(knowledge[KNOWN] + at, 1)[0]
     acquirer = words(knowledge[ACQUIRERS] + 4 * block, 1)[0]
-    if acquirer in (thread, SEVERAL):
+    if acquirer == thread or acquirer == SEVERAL:  # noqa: SIM109 (Numba knows no `in` of a mixed tuple)
         known = max(known, words(knowledge[PENDING] + at, 1)[0])
     return known
 
