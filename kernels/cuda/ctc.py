@@ -31,16 +31,17 @@ from kernels.cuda.product import flat
 from kernels.cuda.rows import PARTS, ROWS, divide, largest, spread_rows, total
 from kernels.scalar import ONE, ZERO
 
-WALKERS = 4 if SIMULATED else 1024  # threads of a walk, at most: where there are more positions, they take turns
+WALKERS = 4 if SIMULATED else 512  # threads of a walk, at most: where there are more positions, they take turns
 ON_CHIP = 8 if SIMULATED else 2048  # positions that shared memory holds: more use the device's memory
 SIDE = 2 if SIMULATED else 32  # frames, and classes, of a block of the gradient; an even number
 CHUNK = 4 if SIMULATED else 256  # positions that it takes at a time; a multiple of SIDE
 
-AHEAD = 4  # frames whose probabilities are fetched before they are needed
+AHEAD = np.int32(4)  # frames whose probabilities are fetched before they are needed
 _CELLS = 2 * (ON_CHIP + 2)  # two rows of masses; before its first position a row has two cells without mass
 _PRODUCTS = CHUNK * (SIDE + 1)  # the one more spreads a column over the banks of shared memory
 _SQUARE = SIDE * SIDE
 _TILE = SIDE * (SIDE + 1)
+_FORTH, _BACK, _ALONE = 0, 1, 2  # a walk forwards, backwards, and one that keeps no rows
 _NAN = np.float32(np.nan).view(np.int32)
 _MOST_BITS = 2**22 - 1  # `exponential` counts no further
 
@@ -92,8 +93,8 @@ def _sort_labels(tables, order, starts, B, C, S):
 
 @device_function
 def _position(tables, labels, i, count, backwards):
-    """The class of position i, and whether a walk may skip the position before it."""
-    if i % 2 == 0 or i >= count:
+    """The class of position i (the blank where there is none), and whether a walk may skip the position before it."""
+    if i % 2 == 0 or i < 0 or i >= count:
         return np.int32(0), False
     label, other = load(tables, labels + i // 2), i // 2 + (1 if backwards else -1)
     if other < 0 or 2 * other + 1 >= count:
@@ -121,29 +122,44 @@ def _pick(values, k):
 @device_function
 def _sum(masses, scales, cell, skips):
     """The mass of a cell, of the one before it and perhaps of the one before that, with the largest's exponent."""
-    m2, e2 = ZERO, EMPTY
-    if skips:
-        m2, e2 = load(masses, cell - 2), load(scales, cell - 2)
-    e0, e1 = load(scales, cell), load(scales, cell - 1)
+    m0, m1, m2 = load(masses, cell), load(masses, cell - 1), load(masses, cell - 2)
+    e0, e1, e2 = load(scales, cell), load(scales, cell - 1), load(scales, cell - 2)
+    if not skips:
+        m2, e2 = ZERO, EMPTY
     e = max(max(e0, e1), e2)
-    m = load(masses, cell) * power(np.int32(e0 - e)) + load(masses, cell - 1) * power(np.int32(e1 - e))
+    m = m0 * power(np.int32(e0 - e)) + m1 * power(np.int32(e1 - e))
     return m + m2 * power(np.int32(e2 - e)), e
 
 
 @device_function
+def _move(cells, old, new, skips, factor_m, factor_e, rows, place, kind):
+    """One position's step from cell `old` to cell `new`: the mass that comes there times the position's probability.
+
+    It goes to `place` in the rows too, after the factor on the way forward, before it on the way back; or not at all.
+    """
+    m, e = _sum(cells[0], cells[1], old, skips)
+    next_m, next_e = normal(m * factor_m, np.int32(e + factor_e))
+    store(cells[0], new, next_m)
+    store(cells[1], new, next_e)
+    if kind != _ALONE:
+        store(rows[0], place, m if kind == _BACK else next_m)
+        store(rows[1], place, e if kind == _BACK else next_e)
+
+
+@device_function
 def _on_chip(spare_m, spare_e, block, positions):
-    """Where a block keeps two rows of masses: mantissas, exponents, the first cell, and cells of a row."""
+    """Where a block keeps two rows of masses: mantissas and exponents, the first cell, and cells of a row."""
     masses = cuda.shared.array(_CELLS, float32)
     scales = cuda.shared.array(_CELLS, int32)
-    return masses, scales, 0, _CELLS // 2
+    return (masses, scales), 0, _CELLS // 2
 
 
 @device_function
 def _off_chip(spare_m, spare_e, block, positions):
-    return spare_m, spare_e, block * 2 * (positions + 2), positions + 2
+    return (spare_m, spare_e), block * 2 * (positions + 2), positions + 2
 
 
-def _walk(cells: Any) -> Any:
+def _walk(place_cells: Any) -> Any:
     """The kernel of all steps through the frames: block (b, 0) walks forwards, block (b, 1) backwards.
 
     rows_m, rows_e [2, B, T, L]: the masses of alpha and beta, if `keep`; ends [2, B]: that of all ways, as a
@@ -152,42 +168,45 @@ def _walk(cells: Any) -> Any:
 
     @kernel(threads=WALKERS)
     def walk(tables, y_m, y_e, spare_m, spare_e, rows_m, rows_e, ends, T, B, C, S, L, keep):
-        b, backwards = cuda.blockIdx.x, cuda.blockIdx.y == 1
+        b, back = cuda.blockIdx.x, cuda.blockIdx.y == 1
         block, thread, threads = cuda.blockIdx.y * B + b, cuda.threadIdx.x, cuda.blockDim.x
-        last, count, labels = load(tables, b) - 1, 2 * load(tables, B + b) + 1, 3 * B + b * S
-        masses, scales, begin, width = cells(spare_m, spare_e, block, L)
+        last, count = np.int32(load(tables, b) - 1), np.int32(2 * load(tables, B + b) + 1)
+        labels = 3 * B + b * S
+        cells, begin, width = place_cells(spare_m, spare_e, block, L)
         for n in range(thread, 2 * width, threads):
-            store(masses, begin + n, ONE if n == 2 else ZERO)
-            store(scales, begin + n, np.int32(0) if n == 2 else EMPTY)
+            store(cells[0], begin + n, ONE if n == 2 else ZERO)
+            store(cells[1], begin + n, np.int32(0) if n == 2 else EMPTY)
         cuda.syncthreads()
-        stride = -C if backwards else C
-        start = (b * T + (last if backwards else 0)) * C
-        label, skips = _position(tables, labels, count - 1 - thread if backwards else thread, count, backwards)
-        fetched_m, fetched_e = _fetch(y_m, y_e, start + label, stride, 0, last)
-        for group in range(0, last + 1, AHEAD):
-            coming_m, coming_e = _fetch(y_m, y_e, start + label, stride, group + AHEAD, last)
-            for k in range(min(AHEAD, last + 1 - group)):
-                s = group + k
-                old, new = begin + 2 + (s & 1) * width, begin + 2 + (1 - (s & 1)) * width
-                row = (block * T + (last - s if backwards else s)) * L
-                factor_m, factor_e, may_skip = _pick(fetched_m, k), _pick(fetched_e, k), skips
-                for j in range(thread, count, threads):  # from the start of the walk
-                    i = count - 1 - j if backwards else j
-                    if j >= threads:
-                        other, may_skip = _position(tables, labels, i, count, backwards)
-                        factor_m = load(y_m, start + other + s * stride)
-                        factor_e = load(y_e, start + other + s * stride)
-                    m, e = _sum(masses, scales, old + j, may_skip)
-                    next_m, next_e = normal(m * factor_m, np.int32(e + factor_e))
-                    store(masses, new + j, next_m)
-                    store(scales, new + j, next_e)
-                    if keep:
-                        store(rows_m, row + i, m if backwards else next_m)
-                        store(rows_e, row + i, e if backwards else next_e)
-                cuda.syncthreads()
-            fetched_m, fetched_e = coming_m, coming_e
-        if thread == 0 and not backwards:
-            m, e = _sum(masses, scales, begin + 2 + (last + 1 & 1) * width + count - 1, False)
+        kind = _ALONE if not keep else (_BACK if back else _FORTH)
+        rows, down, along = (rows_m, rows_e), -L if back else L, -C if back else C
+        row, y = block * T * L, b * T * C  # where the first step's row begins, and its probabilities
+        if back:
+            row, y = row + last * L, y + last * C
+        row, down = np.int32(row), np.int32(down)
+        old, new = np.int32(begin + 2), np.int32(begin + 2 + width)
+        mine = np.int32(count - 1 - thread if back else thread)
+        label, skips = _position(tables, labels, mine, count, back)
+        given_m, given_e = _fetch(y_m, y_e, y + label, along, 0, last)
+        for group in range(np.int32(0), np.int32(last + 1), AHEAD):
+            coming_m, coming_e = _fetch(y_m, y_e, y + label, along, group + AHEAD, last)
+            for k in range(AHEAD):
+                s = np.int32(group + k)
+                if s <= last:
+                    if thread < count:
+                        given = _pick(given_m, k), _pick(given_e, k)
+                        _move(cells, old + thread, new + thread, skips, given[0], given[1], rows, row + mine, kind)
+                    j = np.int32(thread + threads)  # from the start of the walk, as i from the start of the row
+                    while j < count:
+                        i = count - 1 - j if back else j
+                        other, may_skip = _position(tables, labels, i, count, back)
+                        m, e = load(y_m, y + other + s * along), load(y_e, y + other + s * along)
+                        _move(cells, old + j, new + j, may_skip, m, e, rows, row + i, kind)
+                        j = np.int32(j + threads)
+                    cuda.syncthreads()
+                    old, new, row = new, old, np.int32(row + down)
+            given_m, given_e = coming_m, coming_e
+        if thread == 0 and not back:
+            m, e = _sum(cells[0], cells[1], old + count - 1, False)
             m, e = normal(m, e)
             store(ends, b, bits(m) if load(tables, 2 * B + b) == 0 else _NAN)
             store(ends, B + b, e)
