@@ -19,7 +19,7 @@ from kernels.checks import (
 from kernels.cuda import elementwise, rows
 from kernels.cuda.ctc import CudaCtcLoss
 from kernels.cuda.device import Array, Device
-from kernels.cuda.product import Products, column_sums, columns_product, flat, rows_product
+from kernels.cuda.product import Products, flat
 from kernels.cuda.recurrence import CudaRecurrentLayer, Planner
 from kernels.interface import RecurrentShape
 
@@ -69,7 +69,7 @@ class CudaBackend:
         return CudaRecurrentLayer(shape, self.device, self._planner, self._products, self.mode)
 
     def dense(self, inputs: int, outputs: int) -> CudaDenseLayer:
-        return CudaDenseLayer(inputs, outputs, self.device)
+        return CudaDenseLayer(inputs, outputs, self._products)
 
     def ctc(self) -> CudaCtcLoss:
         return CudaCtcLoss(self.device)
@@ -122,10 +122,9 @@ class CudaBackend:
 class CudaDenseLayer:
     """`kernels.interface.DenseLayer` on the device; it refers to the weights that it was given."""
 
-    def __init__(self, inputs: int, outputs: int, device: Device):
+    def __init__(self, inputs: int, outputs: int, products: Products):
         self._sizes = inputs, outputs
-        self._device = device
-        self._places: Array = None
+        self._products = products
 
     def pack(self, weight: Array, bias: Array) -> None:
         D, N = self._sizes
@@ -136,9 +135,9 @@ class CudaDenseLayer:
     def forward(self, x: Array, out: Array) -> None:
         D, N = self._sizes
         check_dense(x, out, D, N)
-        M = x.shape[0] * x.shape[1]
-        w = self._weight, 0, D
-        rows_product(self._device, (flat(x), 0, D), self._rows(M), w, 1, (self._bias, 0), (flat(out), 0, N), M, N, D)
+        M, y = x.shape[0] * x.shape[1], flat(out)
+        self._products.repeat(self._bias, y, M, N)
+        self._products.multiply((flat(x), 0, D), (self._weight, 0, D), (y, 0, N), M, N, D, b_transposed=True, add=True)
 
     def backward(
         self, x: Array, out_gradient: Array, weight_gradient: Array, bias_gradient: Array, x_gradient: Array | None
@@ -147,19 +146,9 @@ class CudaDenseLayer:
         check_dense(x, out_gradient, D, N, "out_gradient")
         check_array("weight_gradient", weight_gradient, (N, D))
         check_array("bias_gradient", bias_gradient, (N,))
-        device, M = self._device, x.shape[0] * x.shape[1]
-        rows, dy = self._rows(M), (flat(out_gradient), 0, N)
-        columns_product(device, dy, rows, (flat(x), 0, D), rows, flat(weight_gradient), 0, N, D, M)
-        column_sums(device, dy, rows, bias_gradient, 0, M, N)
+        M, dy = x.shape[0] * x.shape[1], (flat(out_gradient), 0, N)
+        self._products.multiply(dy, (flat(x), 0, D), (flat(weight_gradient), 0, D), N, D, M, a_transposed=True)
+        self._products.column_sums(dy, bias_gradient, 0, M, N)
         if x_gradient is not None:
             check_same("x_gradient", x_gradient, x)
-            dx = flat(x_gradient)
-            device.spread(elementwise.fill, dx.size, dx, 0.0, dx.size)
-            rows_product(device, dy, rows, (self._weight, 0, 1), D, None, (dx, 0, D), M, D, N)
-
-    def _rows(self, count: int) -> Array:
-        """All rows, from 0 on."""
-        if self._places is None or self._places.size < count:
-            self._places = self._device.empty((count,), np.int32)
-            self._device.spread(elementwise.count_up, count, self._places, count)
-        return self._places
+            self._products.multiply(dy, (self._weight, 0, D), (flat(x_gradient), 0, D), M, D, N)

@@ -1,142 +1,135 @@
-"""Matrix products on the device, by tiles in shared memory: a block makes TILE x TILE values of the result.
+"""Dense products on the device, in float32: by cuBLAS where it is installed, else by our own kernel.
 
-A matrix is a flat array, an offset, a row's length in memory and a list of rows: row i stands at
-`offset + rows[i] * stride`. The lists leave out the frames beyond an utterance's end, which may hold anything,
-and shift a sequence by one step; a row of -1 is zeros.
+All matrices are row-major: a matrix is a flat array, the offset of its first value and its leading dimension, which is
+the distance from a row to the next. Whatever makes a product, it gives the same bits each time on one device.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-import numpy as np
-from numba import float32
-
-from kernels.cuda.device import BLOCKS, THREADS, TILE, Array, Device, blocks, cuda, kernel
+from kernels.cuda.cublas import Cublas, CublasUnavailableError, open_cublas
+from kernels.cuda.device import SIMULATED, Array, Device, blocks, cuda, kernel
+from kernels.cuda.memory import dynamic_shared, load, store
+from kernels.cuda.tiles import DEPTH, TILES, Form, Tile, product_kernel
 from kernels.scalar import ZERO
 
-SQUARE = (TILE, TILE)
-Matrix = tuple[Array, int, int]  # flat array, offset, stride of a row
+Matrix = tuple[Array, int, int]  # flat array, offset of the first value, leading dimension
+
+SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # into how many parts k may be cut
+LATENCY = 700  # cycles from the fetch of a step to its barrier, where no other block hides them
+LAUNCH = 4000  # cycles for a second kernel
+PART_BYTES = 24  # of partial sums that a multiprocessor moves in a cycle, which fit into the second-level cache
+
+COLUMNS, LANES = (2, 2) if SIMULATED else (32, 8)  # threads of a block that adds: neighbours take neighbouring columns
+SUM_ROWS = 2 if SIMULATED else 64  # of a block that adds columns, at least
+SUM_BLOCKS = 4  # for each multiprocessor
 
 
-@kernel
-def _rows_product(a, a0, lda, rows, w, w0, wn, wk, bias, bias0, out, out0, ldo, M, N, K, add):
-    """out[rows[m], n] = (out[rows[m], n] if add else bias[n]) + sum over k of a[rows[m], k] w[n, k]."""
-    a_tile = cuda.shared.array(SQUARE, float32)
-    w_tile = cuda.shared.array(SQUARE, float32)
-    x, y = cuda.threadIdx.x, cuda.threadIdx.y
-    n0 = cuda.blockIdx.x * TILE
-    m, n = cuda.blockIdx.y * TILE + y, n0 + x
-    total = ZERO
-    for k0 in range(0, K, TILE):
-        k = k0 + x
-        a_tile[y, x] = a[a0 + rows[m] * lda + k] if m < M and k < K else ZERO
-        w_tile[y, x] = w[w0 + (n0 + y) * wn + k * wk] if n0 + y < N and k < K else ZERO
-        cuda.syncthreads()
-        for i in range(TILE):
-            total += a_tile[y, i] * w_tile[x, i]
-        cuda.syncthreads()
-    if m < M and n < N:
-        place = out0 + rows[m] * ldo + n
-        out[place] = total + (out[place] if add else bias[bias0 + n])
+@dataclass(frozen=True)
+class Cut:
+    """How our own kernel cuts a product: its tile, and into how many parts of k, each `depth` long but the last."""
+
+    tile: Tile
+    splits: int
+    depth: int
 
 
-@kernel
-def _columns_product(a, a0, lda, a_rows, b, b0, ldb, b_rows, out, out0, M, N, K):
-    """out[m, n] = sum over k of a[a_rows[k], m] b[b_rows[k], n]; the rows of out stand close together."""
-    a_tile = cuda.shared.array(SQUARE, float32)
-    b_tile = cuda.shared.array(SQUARE, float32)
-    x, y = cuda.threadIdx.x, cuda.threadIdx.y
-    m0 = cuda.blockIdx.y * TILE
-    m, n = m0 + y, cuda.blockIdx.x * TILE + x
-    total = ZERO
-    for k0 in range(0, K, TILE):
-        k = k0 + y
-        a_row, b_row = np.int32(-1), np.int32(-1)
-        if k < K:
-            a_row, b_row = a_rows[k], b_rows[k]
-        a_tile[y, x] = a[a0 + a_row * lda + m0 + x] if a_row >= 0 and m0 + x < M else ZERO
-        b_tile[y, x] = b[b0 + b_row * ldb + n] if b_row >= 0 and n < N else ZERO
-        cuda.syncthreads()
-        for i in range(TILE):
-            total += a_tile[i, y] * b_tile[i, x]
-        cuda.syncthreads()
-    if m < M and n < N:
-        out[out0 + m * N + n] = total
+def _cycles(tile: Tile, splits: int, M: int, N: int, K: int, multiprocessors: int) -> float:
+    """What a product takes: the busiest multiprocessor's steps, and the partial sums.
 
-
-@kernel
-def _column_sums(a, a0, lda, rows, out, out0, M, N):
-    """out[n] = sum over m of a[rows[m], n], always in the same order."""
-    for n in range(cuda.grid(1), N, cuda.gridsize(1)):
-        total = ZERO
-        for m in range(M):
-            total += a[a0 + rows[m] * lda + n]
-        out[out0 + n] = total
-
-
-def rows_product(
-    device: Device,
-    a: Matrix,
-    rows: Array,
-    w: Matrix,
-    w_step: int,
-    bias: tuple[Array, int] | None,
-    out: Matrix,
-    *sizes: int,
-) -> None:
-    """out = a w^T + bias for the listed rows, or, without a bias, out += a w^T. sizes: rows M, N and K.
-
-    The stride of w is from n to n + 1, and `w_step` that from k to k + 1: w may be given transposed.
+    A multiprocessor with w warps for each scheduler leaves 1 in 2 w of the issue slots empty: each warp waits for
+    shared memory and barriers about half the time that it works.
     """
-    M, N, K = sizes
-    grid, start = (blocks(N), blocks(M)), bias or (out[0], 0)
-    add = bias is None
-    device.launch(_rows_product, grid, SQUARE, *a, rows, *w, w_step, *start, *out, M, N, K, add)
+    per_multiprocessor = blocks(blocks(M, tile.height) * blocks(N, tile.width) * splits, multiprocessors)
+    warps = min(per_multiprocessor, tile.resident) * tile.threads / 128
+    busy = per_multiprocessor * tile.step_cycles * (1 + 0.5 / warps)
+    steps = blocks(blocks(K, splits), DEPTH)
+    parts = LAUNCH + 2 * 4 * splits * M * N / (PART_BYTES * multiprocessors) if splits > 1 else 0
+    return steps * max(busy, LATENCY) + parts
 
 
-def columns_product(
-    device: Device, a: Matrix, a_rows: Array, b: Matrix, b_rows: Array, out: Array, out0: int, *sizes: int
-) -> None:
-    """out [M, N], from offset out0 on, = a^T b over the listed rows. sizes: M, N and rows K."""
-    M, N, K = sizes
-    device.launch(_columns_product, (blocks(N), blocks(M)), SQUARE, *a, a_rows, *b, b_rows, out, out0, M, N, K)
+@lru_cache(4096)
+def choose(M: int, N: int, K: int, multiprocessors: int) -> Cut:
+    """The cut that takes the fewest cycles."""
+    useful = [splits for splits in SPLITS if splits == 1 or K // splits >= 4 * DEPTH]
+    candidates = [(tile, splits) for tile in TILES for splits in useful]
+    tile, splits = min(candidates, key=lambda pair: _cycles(pair[0], pair[1], M, N, K, multiprocessors))
+    return cut(tile, splits, K)
 
 
-def column_sums(device: Device, a: Matrix, rows: Array, out: Array, out0: int, M: int, N: int) -> None:
-    """out [N], from offset out0 on, = the sums of the listed rows."""
-    device.launch(_column_sums, min(blocks(N, THREADS), BLOCKS), THREADS, *a, rows, out, out0, M, N)
-
-
-def flat(array: Any) -> Array:
-    """The same values as a vector."""
-    return array.reshape(array.size)
-
-
-@kernel
-def _plain_product(a, a0, am, ak, b, b0, bk, bn, out, out0, ldo, M, N, K, add):
-    for i in range(cuda.grid(1), M * N, cuda.gridsize(1)):
-        m, n = i // N, i % N
-        total = out[out0 + m * ldo + n] if add else ZERO
-        for k in range(K):
-            total += a[a0 + m * am + k * ak] * b[b0 + k * bk + n * bn]
-        out[out0 + m * ldo + n] = total
+def cut(tile: Tile, splits: int, K: int) -> Cut:
+    """A cut into at most so many parts, none of them empty."""
+    depth = blocks(blocks(K, splits), DEPTH) * DEPTH
+    return Cut(tile, blocks(K, depth), depth)
 
 
 @kernel
-def _plain_sums(a, a0, lda, out, out0, M, N):
-    for n in range(cuda.grid(1), N, cuda.gridsize(1)):
+def _add_parts(parts, count, out, out0, ldo, M, N, add):
+    """out [M, N] (+)= the sum of parts [count, M, N], the first first."""
+    m = cuda.blockIdx.x * LANES + cuda.threadIdx.y
+    n = cuda.blockIdx.y * COLUMNS + cuda.threadIdx.x
+    if m < M and n < N:
         total = ZERO
-        for m in range(M):
-            total += a[a0 + m * lda + n]
-        out[out0 + n] = total
+        for part in range(count):
+            total += load(parts, (part * M + m) * N + n)
+        place = out0 + m * ldo + n
+        store(out, place, load(out, place) + total if add else total)
+
+
+@kernel
+def _add_columns(a, a0, lda, out, out0, M, N, rows):
+    """out [block, n] = the sum over the block's `rows` rows of a[m, n]; each lane takes every LANES-th of them."""
+    lanes = dynamic_shared()
+    x, y = cuda.threadIdx.x, cuda.threadIdx.y
+    n = cuda.blockIdx.x * COLUMNS + x
+    first = cuda.blockIdx.y * rows
+    total = ZERO
+    if n < N:
+        for m in range(first + y, min(first + rows, M), LANES):
+            total += load(a, a0 + m * lda + n)
+    store(lanes, y * COLUMNS + x, total)
+    cuda.syncthreads()
+    if y == 0 and n < N:
+        for lane in range(1, LANES):
+            total += load(lanes, lane * COLUMNS + x)
+        store(out, out0 + cuda.blockIdx.y * N + n, total)
+
+
+@kernel
+def _repeat(row, out, size, N):
+    """out [size / N, N] = row [N] in each of its rows."""
+    for i in range(cuda.grid(1), size, cuda.gridsize(1)):
+        store(out, i, load(row, i % N))
 
 
 class Products:
-    """Dense row-major products; a matrix is a flat array, an offset and a row's stride."""
+    """The products of one device, on its stream.
 
-    def __init__(self, device: Device, tf32: bool = False):
+    tf32 : let cuBLAS round factors to the 11 bits of TF32, which tensor cores multiply several times as fast
+    cublas : False for our own kernel even where cuBLAS is installed
+    """
+
+    def __init__(self, device: Device, tf32: bool = False, *, cublas: bool = True):
         self._device = device
+        self._tf32 = tf32
+        self._parts: Array = None
+        self._cublas: Cublas | None = None
+        self._why_not = "switched off"
+        if cublas:
+            try:
+                self._cublas = open_cublas(device, tf32)
+            except CublasUnavailableError as error:
+                self._why_not = str(error)
+
+    def describe(self) -> str:
+        """For a person: what makes the products, and whether it may round to TF32."""
+        if self._cublas is not None:
+            return f"cuBLAS {self._cublas.version}, TF32 {'on' if self._tf32 else 'off'}"
+        asked = "; TF32 was asked for, and only cuBLAS has it" if self._tf32 else ""
+        return f"own kernel, float32 (no cuBLAS: {self._why_not}{asked})"
 
     def multiply(
         self,
@@ -151,11 +144,82 @@ class Products:
         b_transposed: bool = False,
         add: bool = False,
     ) -> None:
-        """out [M, N] (+)= a [M, K] b [K, N]"""
-        left = (a[0], a[1], 1, a[2]) if a_transposed else (a[0], a[1], a[2], 1)
-        right = (b[0], b[1], 1, b[2]) if b_transposed else (b[0], b[1], b[2], 1)
-        self._device.spread(_plain_product, M * N, *left, *right, *out, M, N, K, add)
+        """out [M, N] (+)= op(a) [M, K] op(b) [K, N]. M, N, K > 0; `out` overlaps neither a nor b.
+
+        a_transposed, b_transposed : the matrix stands in memory as [K, M] or [N, K]
+        add : to what `out` holds, which is otherwise not read
+        """
+        if self._cublas is not None:
+            left, right, to = ((self._address(matrix), matrix[2]) for matrix in (a, b, out))
+            self._cublas.multiply(left, right, to, M, N, K, a_transposed, b_transposed, add)
+        else:
+            best = choose(M, N, K, self._device.limits.multiprocessors)
+            self.multiply_by(best, a, b, out, M, N, K, a_transposed, b_transposed, add)
+
+    def multiply_by(
+        self,
+        cut: Cut,
+        a: Matrix,
+        b: Matrix,
+        out: Matrix,
+        M: int,
+        N: int,
+        K: int,
+        a_transposed: bool = False,
+        b_transposed: bool = False,
+        add: bool = False,
+    ) -> None:
+        """The same by our own kernel, cut so."""
+        to, added = out, add
+        if cut.splits > 1:
+            to, added = (self._room(cut.splits * M * N), 0, N), False
+        wide_a = self._wide(a, M if a_transposed else K)
+        wide_b = self._wide(b, K if b_transposed else N)
+        form = Form(cut.tile, a_transposed, b_transposed, wide_a, wide_b, self._wide(to, N, M * N))
+        grid = blocks(M, cut.tile.height), blocks(N, cut.tile.width), cut.splits
+        sizes = M, N, K, cut.depth, M * N, added
+        shared = cut.tile.shared_bytes
+        self._device.launch(product_kernel(form), grid, cut.tile.threads, *a, *b, *to, *sizes, shared=shared)
+        if cut.splits > 1:
+            self._add_parts(cut.splits, out, M, N, add)
 
     def column_sums(self, a: Matrix, out: Array, out0: int, M: int, N: int) -> None:
-        """out[n] = sum over m of a[m, n]"""
-        self._device.spread(_plain_sums, N, *a, out, out0, M, N)
+        """out [N], from offset out0 on, = the sums of the columns of a [M, N].
+
+        First of parts of the rows, then of the parts.
+        """
+        wanted = max(1, SUM_BLOCKS * self._device.limits.multiprocessors // blocks(N, COLUMNS))
+        rows = max(blocks(M, wanted), SUM_ROWS)
+        parts = blocks(M, rows)
+        to, to0 = (out, out0) if parts == 1 else (self._room(parts * N), 0)
+        grid, shared = (blocks(N, COLUMNS), parts), 4 * COLUMNS * LANES
+        self._device.launch(_add_columns, grid, (COLUMNS, LANES), *a, to, to0, M, N, rows, shared=shared)
+        if parts > 1:
+            self._add_parts(parts, (out, out0, N), 1, N, False)
+
+    def repeat(self, row: Array, out: Array, M: int, N: int) -> None:
+        """out [M, N], flat, = row [N] in each of its rows."""
+        self._device.spread(_repeat, M * N, row, out, M * N, N)
+
+    def _add_parts(self, count: int, out: Matrix, M: int, N: int, add: bool) -> None:
+        grid = blocks(M, LANES), blocks(N, COLUMNS)
+        self._device.launch(_add_parts, grid, (COLUMNS, LANES), self._parts, count, *out, M, N, add)
+
+    def _wide(self, matrix: Matrix, width: int, part: int = 0) -> bool:
+        """Whether each quad of a row is inside or outside, and stands on a 16-byte boundary; in each part too."""
+        return self._address(matrix) % 16 == matrix[2] % 4 == width % 4 == part % 4 == 0
+
+    def _address(self, matrix: Matrix) -> int:
+        """Of its first value."""
+        return self._device.address(matrix[0]) + 4 * matrix[1]
+
+    def _room(self, size: int) -> Array:
+        """A work array, made anew only when it must grow."""
+        if self._parts is None or self._parts.size < size:
+            self._parts = self._device.empty((size,))
+        return self._parts
+
+
+def flat(array: Any) -> Array:
+    """The same values as a vector."""
+    return array.reshape(array.size)
