@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 import asr
 from asr.cli import doctor, evaluate, info, messages, train, transcribe, warmup
 from asr.errors import AsrError
+from kernels import DeviceMemoryError
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 GARBAGE_THRESHOLD = 200_000  # objects; Python's 700 has it look for garbage all through the imports, a fifth of a start
@@ -35,6 +36,9 @@ class _Commands(TyperGroup):
         except AsrError as error:
             messages.say(str(error))
             raise typer.Exit(error.exit_code) from None
+        except DeviceMemoryError as error:  # of a command that has no batch to name
+            messages.say(f"{error}; end what else uses it, or use --device cpu")
+            raise typer.Exit(AsrError.exit_code) from None
         except KeyboardInterrupt:
             messages.say("interrupted")
             raise typer.Exit(INTERRUPTED) from None

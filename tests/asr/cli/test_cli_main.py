@@ -15,6 +15,7 @@ from outcome import RunAsr, without_compiling
 
 import asr
 from asr.cli import messages
+from kernels import DeviceMemoryError
 
 COMMANDS = ("transcribe", "train", "evaluate", "info", "doctor")
 
@@ -157,6 +158,17 @@ def test_what_the_machine_refuses_is_a_line(run_asr: RunAsr, monkeypatch: pytest
 
     monkeypatch.setattr("asr.model.Model.load", refuse)
     assert run_asr("info", "en") == (1, "", "asr: somewhere/x: Permission denied\n")
+
+
+def test_a_device_that_is_full_is_a_line(run_asr: RunAsr, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise DeviceMemoryError(5_000_000, 1_000_000, 8_000_000_000)
+
+    monkeypatch.setattr("kernels.warmup.warm_up", refuse)
+    code, out, err = run_asr("warmup")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("asr: the GPU's memory is full: 5.0 MB more were asked for")
+    assert err.endswith("; end what else uses it, or use --device cpu\n")
 
 
 def test_warnings_are_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from elsewhere import Elsewhere
 from outcome import RunAsr
 
 from asr.cli.train import parse_settings, public_name
@@ -105,6 +106,24 @@ def test_interrupted_and_resumed_equals_never_stopped(run_asr: RunAsr, tone_corp
     assert run_asr("train", "--resume", "--corpus", tone_corpus, "--out", stopped).code == 0
     straight, resumed = (Model.load(tmp_path / name / "model.safetensors") for name in ("straight", "stopped"))
     np.testing.assert_array_equal(resumed.parameters.vector, straight.parameters.vector)
+
+
+def test_a_device_that_is_full_says_how_to_go_on(
+    run_asr: RunAsr, tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first epoch goes from short to long; the remedy that the message names is taken, and suffices."""
+    device = Elsewhere(room=80_000)
+    monkeypatch.setattr("asr.backends.open_backend", lambda *_: device)
+    common = ("train", "--corpus", tone_corpus, "--out", tmp_path / "run", "--device", "cuda")
+    code, out, err = run_asr(*common, "--config", "tiny", "--epochs", 1, "--hidden", 8)
+    assert (code, out) == (1, "")
+    first, *_, last = err.splitlines()
+    assert first == "device: elsewhere"
+    assert last.startswith(f"asr: {tmp_path / 'run'}: epoch 1, update ")
+    remedy = last.partition("; go on with ")[2]
+    assert remedy == "--resume --set batches.size=2"
+    code, out, _ = run_asr(*common, *remedy.split())
+    assert (code, out) == (0, f"{tmp_path / 'run' / 'model.safetensors'}\n")
 
 
 def test_settings_are_split_at_the_first_equals_sign() -> None:
