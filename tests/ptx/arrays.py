@@ -41,6 +41,10 @@ class DeviceArray:
         return types.Array(support.from_dtype(self.dtype), self.ndim, layout)
 
     @property
+    def flags(self) -> dict[str, bool]:
+        return {name: self._values.flags[name] for name in ("C_CONTIGUOUS", "F_CONTIGUOUS")}
+
+    @property
     def begin(self) -> int:
         """The address of the first value."""
         return int(self._values.ctypes.data)
@@ -56,6 +60,11 @@ class DeviceArray:
         if self.size and not np.shares_memory(values, self._values):
             raise NotImplementedError("a reshape that copies")
         return DeviceArray(self.allocation, values)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Where the values begin, as every array of a device tells it."""
+        return {"data": (self.begin, False), "shape": self.shape, "typestr": self.dtype.str, "version": 3}
 
     def ravel(self) -> DeviceArray:
         return self.reshape(self.size)
