@@ -1,6 +1,6 @@
 """Matrix products by NVIDIA's cuBLAS, called by ctypes in the library that the package nvidia-cublas brings.
 
-Seven C functions whose binary interface has not changed since CUDA 6.0; cuda.pathfinder, which numba-cuda needs
+Six C functions whose binary interface has not changed since CUDA 6.0; cuda.pathfinder, which numba-cuda needs
 anyway, finds the library. cuBLAS counts matrices by columns: a row-major matrix read so is its transpose, and
 out = op(a) op(b) becomes out' = op(b)' op(a)', so the operands change places and nothing is copied.
 """
@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import weakref
 from typing import Any
 
-from kernels.cuda.device import SIMULATED, Device
+from kernels.cuda.device import SIMULATED, Device, Driver
 
 PLAIN, TRANSPOSED = 0, 1  # cublasOperation_t
 DEFAULT_MATH, TF32_MATH = 0, 3  # cublasMath_t; the default keeps all bits of float32
 REMEDY = "pip install nvidia-cublas (nvidia-cublas-cu12 with CUDA 12)"
 
-# cublasStatus_t, for libraries before 11.4 that have no cublasGetStatusName
-STATUS = {
+STATUS = {  # cublasStatus_t
     1: "CUBLAS_STATUS_NOT_INITIALIZED",
     3: "CUBLAS_STATUS_ALLOC_FAILED",
     7: "CUBLAS_STATUS_INVALID_VALUE",
@@ -69,6 +69,8 @@ class Cublas:
         self._handle = _Handle()
         self._zero, self._one = ctypes.c_float(0.0), ctypes.c_float(1.0)
         self._call("cublasCreate_v2", ctypes.byref(self._handle))
+        destroy = weakref.finalize(self, self._functions["cublasDestroy_v2"], self._handle)
+        destroy.atexit = False  # by then the driver may be gone
         self._call("cublasSetStream_v2", self._handle, stream)
         self._call("cublasSetMathMode", self._handle, TF32_MATH if tf32 else DEFAULT_MATH)
 
@@ -97,12 +99,6 @@ class Cublas:
         scale = self._one if add else self._zero
         self._call("cublasSgemm_v2", self._handle, *sizes, self._one, *b, *a, scale, *out)
 
-    def close(self) -> None:
-        """Give the handle back, once."""
-        if self._handle:
-            handle, self._handle = self._handle, _Handle()
-            self._call("cublasDestroy_v2", handle)
-
     def _call(self, name: str, *args: Any) -> None:
         status = self._functions[name](*args)
         if status:
@@ -111,11 +107,11 @@ class Cublas:
 
 def open_cublas(device: Device, tf32: bool = False) -> Cublas:
     """cuBLAS on the device's stream. Raises CublasUnavailableError where it is missing or does not start."""
-    if SIMULATED:
-        raise CublasUnavailableError("the simulator has none")
+    if SIMULATED or type(device.driver) is not Driver:
+        raise CublasUnavailableError("only a GPU has it")
     path = find_library()
     try:
-        return Cublas(ctypes.CDLL(path), int(device.driver.stream.handle), tf32)
+        return Cublas(ctypes.CDLL(path), int(device.driver.stream), tf32)
     except (OSError, AttributeError, CublasError) as error:
         raise CublasUnavailableError(f"{path} does not start: {error}") from error
 
