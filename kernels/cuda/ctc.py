@@ -41,6 +41,7 @@ _CELLS = 2 * (ON_CHIP + 2)  # two rows of masses; before its first position a ro
 _PRODUCTS = CHUNK * (SIDE + 1)  # the one more spreads a column over the banks of shared memory
 _SQUARE = SIDE * SIDE
 _TILE = SIDE * (SIDE + 1)
+_PAIR = 2 * SIDE
 _FORTH, _BACK, _ALONE = 0, 1, 2  # a walk forwards, backwards, and one that keeps no rows
 _NAN = np.float32(np.nan).view(np.int32)
 _MOST_BITS = 2**22 - 1  # `exponential` counts no further
@@ -223,6 +224,7 @@ def _gradient(tables, order, starts, y_m, y_e, rows_m, rows_e, ends, out, T, B, 
     summed by one thread, all positions of a frame by SIDE threads and then in their order."""
     products = cuda.shared.array(_PRODUCTS, float32)  # [CHUNK, SIDE + 1]: of alpha and beta, by position and frame
     parts = cuda.shared.array(_SQUARE, float32)  # [SIDE, SIDE]: sums over every SIDE-th position, by frame
+    sums = cuda.shared.array(_PAIR, float32)  # [2, SIDE]: of the blanks, and of all positions, by frame
     shares = cuda.shared.array(_TILE, float32)  # [SIDE, SIDE + 1]: by class and frame
     lane, warp = cuda.threadIdx.x % SIDE, cuda.threadIdx.x // SIDE
     b, t0 = cuda.blockIdx.y, cuda.blockIdx.x * SIDE
@@ -255,21 +257,25 @@ def _gradient(tables, order, starts, y_m, y_e, rows_m, rows_e, ends, out, T, B, 
                     break
                 share += load(products, i * (SIDE + 1) + lane)
                 cursor += 1
+        store(shares, warp * (SIDE + 1) + lane, share)
         if c0 == 0:
             store(parts, warp * SIDE + lane, part)
-        store(shares, warp * (SIDE + 1) + lane, share)
+            cuda.syncthreads()
+            if warp == 0:
+                blanks, others = ZERO, ZERO
+                for n in range(0, SIDE, 2):
+                    blanks += load(parts, n * SIDE + lane)  # the even positions
+                    others += load(parts, (n + 1) * SIDE + lane)
+                store(sums, lane, blanks)
+                store(sums, SIDE + lane, blanks + others)
         cuda.syncthreads()
         t, k = t0 + warp, c0 + lane
         if t < T and k < C:
             value = ZERO
             if t < frames:
-                blanks, others = ZERO, ZERO
-                for n in range(0, SIDE, 2):
-                    blanks += load(parts, n * SIDE + warp)  # the even positions
-                    others += load(parts, (n + 1) * SIDE + warp)
-                share = blanks if k == 0 else load(shares, lane * (SIDE + 1) + warp)
+                share = load(sums, warp) if k == 0 else load(shares, lane * (SIDE + 1) + warp)
                 place = (b * T + t) * C + k
-                value = load(y_m, place) * power(load(y_e, place)) - share / (blanks + others)
+                value = load(y_m, place) * power(load(y_e, place)) - share / load(sums, SIDE + warp)
             store(out, (t * B + b) * C + k, value)
         cuda.syncthreads()
 
@@ -296,7 +302,8 @@ class CudaCtcLoss:
         device, (T, B, C), S = self._device, logits.shape, labels.shape[1]
         L = 2 * int(label_lengths.max()) + 1
         marks = np.zeros(B, np.int32)  # of utterances whose logits are not finite
-        tables = device.upload(np.concatenate([lengths, label_lengths, marks, labels.reshape(-1)]))
+        tables = self._grown("tables", (3 + S) * B, np.int32)
+        device.refill(tables, np.concatenate([lengths, label_lengths, marks, labels.reshape(-1)]))
         y = self._pair("probabilities", B * T * C)
         limit = float(min(LARGEST // T, _MOST_BITS))
         spread_rows(device, _probabilities, T * B, flat(logits), tables, *y, T, B, C, limit)

@@ -199,7 +199,7 @@ def test_exactly_enough_frames_leave_one_path(backend: Backend, labels: list[int
     np.testing.assert_allclose(gradient[:, 0], y - np.eye(4)[path], atol=GRADIENT)
 
 
-@pytest.mark.parametrize("scale", [100.0, 10_000.0])
+@pytest.mark.parametrize("scale", [100.0, 10_000.0, 1_000_000.0])
 def test_sharp_logits(fast: Backend, reference: Backend, scale: float) -> None:
     """Posteriors of 0 and 1 to the last bit, mostly on the wrong path."""
     rng = np.random.default_rng(5)
@@ -213,6 +213,22 @@ def test_a_long_utterance(fast: Backend, reference: Backend) -> None:
     T, S = 2000 // less, 300 // less
     labels = [rng.integers(1, 29, S).tolist(), rng.integers(1, 3, S - 1).tolist()]
     assert_equal_ctc(fast, reference, make_batch(3 * rng.standard_normal((T, 2, 29)), [T, 9 * T // 20], labels))
+
+
+def test_more_labels_than_a_gpu_keeps_on_chip(fast: Backend, reference: Backend) -> None:
+    rng = np.random.default_rng(11)
+    S = 6 if SIMULATED else 1030
+    labels = [(1 + np.arange(S) % 4).tolist(), rng.integers(1, 5, S // 2).tolist()]
+    T = S + S // 3
+    assert_equal_ctc(fast, reference, make_batch(rng.standard_normal((T, 2, 5)), [T, T - 1], labels))
+
+
+def test_more_classes_than_a_block_takes(fast: Backend, reference: Backend) -> None:
+    """And many of them more than once."""
+    rng = np.random.default_rng(12)
+    C = 7 if SIMULATED else 100
+    labels = [rng.integers(1, C, 5).tolist() * 2, [C - 1] * 3]
+    assert_equal_ctc(fast, reference, make_batch(rng.standard_normal((14, 2, C)), [14, 6], labels))
 
 
 @pytest.mark.parametrize("garbage", [np.nan, np.inf, -3e38])

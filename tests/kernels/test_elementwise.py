@@ -158,6 +158,19 @@ def test_sgd_step(backend: Backend, size: int) -> None:
     assert_close(backend.to_host(weights), start - 0.1 * (g + 0.9 * v), 1e-6)
 
 
+def test_sgd_step_on_a_part_of_vectors(backend: Backend) -> None:
+    """A part may begin where wide reads and writes cannot."""
+    start, gradient, before = np.random.default_rng(12).standard_normal((3, 23)).astype(np.float32)
+    whole = [backend.to_device(array.copy()) for array in (start, gradient, before)]
+    backend.sgd_step(*(array[1:] for array in whole), 0.1, 0.9, 0.5, 0.01)
+    weights, velocity = backend.to_host(whole[0]), backend.to_host(whole[2])
+    v = 0.9 * before + 0.5 * gradient.astype(np.float64) + 0.01 * start
+    assert_close(velocity[1:], v[1:], 1e-6)
+    assert_close(weights[1:], (start - 0.1 * (v - 0.9 * before + 0.9 * v))[1:], 1e-6)
+    assert weights[0] == start[0]
+    assert velocity[0] == before[0]
+
+
 def test_norm(backend: Backend) -> None:
     def norm(values: np.ndarray) -> float:
         return backend.norm(backend.to_device(values.astype(np.float32)))
@@ -170,6 +183,35 @@ def test_norm(backend: Backend) -> None:
         assert norm(np.ones(size)) == pytest.approx(np.sqrt(size), rel=1e-12)
         assert np.isnan(norm(np.append(np.ones(size), np.nan)))
     assert norm(np.array([np.inf, 1.0])) == np.inf
+
+
+@pytest.mark.parametrize("decades", [(-45, -30), (-20, -8), (-14, 14), (-3, 3), (8, 18), (30, 38), (-45, 38)], ids=str)
+@pytest.mark.parametrize("size", [13, 4096 if SIMULATED else 100_003])
+def test_norm_of_any_magnitudes(backend: Backend, decades: tuple[int, int], size: int) -> None:
+    """Squares below and above float32's range, and sums of many that are each far below the whole."""
+    rng = np.random.default_rng(13)
+    vector = (rng.choice([-1, 1], size) * 10 ** rng.uniform(*decades, size)).astype(np.float32)
+    expected = np.sqrt(np.square(vector, dtype=np.float64).sum())
+    assert backend.norm(backend.to_device(vector)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_packed_rows(fast: Backend) -> None:
+    """Rows without the padding between them, and back with zeros in its place."""
+    if fast.name != "cuda":
+        pytest.skip("the CPU packs rows within its kernels")
+    from kernels.cuda.elementwise import pack_rows, unpack_rows
+
+    device, (T, B, D), lengths = fast.device, (5, 3, 7), np.array([5, 4, 1])
+    x = np.random.default_rng(14).standard_normal((T * B, D)).astype(np.float32)
+    inside = np.arange(T)[:, None] < lengths
+    places = np.flatnonzero(inside).astype(np.int32)
+    x[~inside.reshape(-1)] = np.nan
+    packed, back = device.empty((len(places) * D,)), device.empty((T * B * D,))
+    device.spread(pack_rows, packed.size, device.upload(x.reshape(-1)), device.upload(places), packed, len(places), D)
+    np.testing.assert_array_equal(device.download(packed).reshape(-1, D), x[places])
+    rows_of = np.where(inside, np.cumsum(inside).reshape(T, B) - 1, -1).astype(np.int32)
+    device.spread(unpack_rows, back.size, packed, device.upload(rows_of.reshape(-1)), back, back.size, D)
+    np.testing.assert_array_equal(device.download(back).reshape(-1, D), np.nan_to_num(x))
 
 
 def test_arrays(backend: Backend) -> None:
