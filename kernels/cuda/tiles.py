@@ -58,8 +58,8 @@ class Tile:
         return 2 * 4 * DEPTH * (self.height + self.width + 2 * PAD)
 
 
-LARGE = Tile(16, 16, 8, 8, resident=2, step_cycles=2 * 624)
-SMALL = Tile(8, 16, 8, 4, resident=4, step_cycles=360)
+LARGE = Tile(16, 16, 8, 8, resident=2, step_cycles=2 * 665)
+SMALL = Tile(8, 16, 8, 4, resident=4, step_cycles=401)
 TINY = Tile(4, 4, 4, 4, resident=1, step_cycles=1)
 TILES = (TINY,) if SIMULATED else (LARGE, SMALL)
 

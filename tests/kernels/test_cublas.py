@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kernel_cases import SIMULATED
 
-cublas = pytest.importorskip("kernels.cuda.cublas", exc_type=ImportError)
+if not SIMULATED:
+    pytest.importorskip("numba_cuda")
 
-from kernels.cuda.device import SIMULATED, Driver  # noqa: E402
+from kernels.cuda import cublas
+from kernels.cuda.device import Driver
 
 INVALID_VALUE = 7
 SIZES = ((1, 1, 1), (2, 3, 4), (7, 5, 3), (4, 1, 9), (1, 8, 2))
