@@ -82,14 +82,14 @@ def cache_folder() -> Path:
     return Path(base) / f"kernels-{source_hash()}"
 
 
-class _Locator(_CacheLocator):
+class Locator(_CacheLocator):
     """Puts all kernels into `cache_folder`, whose name already tells fresh from stale."""
 
     def __init__(self, py_func: Any, py_file: str):
         self._line = py_func.__code__.co_firstlineno
 
     @classmethod
-    def from_function(cls, py_func: Any, py_file: str) -> _Locator:
+    def from_function(cls, py_func: Any, py_file: str) -> Locator:
         return cls(py_func, py_file)
 
     def get_cache_path(self) -> str:
@@ -103,13 +103,13 @@ class _Locator(_CacheLocator):
 
 
 class _KernelCacheImpl(CompileResultCacheImpl):
-    _locator_classes = [_Locator]  # noqa: RUF012 (Numba's name and type)
+    _locator_classes = [Locator]  # noqa: RUF012 (Numba's name and type)
 
 
-class _KernelCache(FunctionCache):
-    """A cache that is missed, not broken, where its folder cannot be read or written."""
+class CarefulCache:
+    """What makes one of Numba's caches missed, not broken, where its folder cannot be read or written."""
 
-    _impl_class = _KernelCacheImpl
+    _name: str
     _damaged = False
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
@@ -119,7 +119,7 @@ class _KernelCache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(sig, target_context)
+            return super().load_overload(sig, target_context)  # type: ignore[misc]
         except Exception as error:
             # Whatever a damaged file makes the loader raise, compiling anew is right
             log.debug("cached kernel %s not usable: %s", self._name, error)
@@ -130,10 +130,14 @@ class _KernelCache(FunctionCache):
         try:
             cache_folder().mkdir(parents=True, exist_ok=True)
             if self._damaged:
-                self.flush()
-            super().save_overload(sig, data)
+                self.flush()  # type: ignore[attr-defined]
+            super().save_overload(sig, data)  # type: ignore[misc]
         except OSError as error:
             _warn_once(f"{error.strerror or error}: {cache_folder()}")
+
+
+class _KernelCache(CarefulCache, FunctionCache):
+    _impl_class = _KernelCacheImpl
 
 
 @cache

@@ -43,14 +43,19 @@ config.CUDA_LOW_OCCUPANCY_WARNINGS = False  # a small batch is no mistake
 Array = Any
 
 
-def kernel(function: Any = None, *, threads: int | None = None) -> Any:
+def kernel(function: Any = None, *, threads: int | None = None, name: str | None = None) -> Any:
     """A function that the host launches; compiled for the device at its first launch.
 
-    With `threads`, the size of its blocks, the compiler may give each thread its share of all registers. Without
+    With `threads`, the size of its blocks, the compiler may give each thread its share of all registers. A kernel made
+    for some sizes has a `name` that tells them, by which its machine code is kept (`kernels.cuda.cache`). Without
     `fastmath`: that would let the compiler reorder sums, which cancels the rounding in `scalar.exp2`.
     """
     options = {} if SIMULATED or threads is None else {"launch_bounds": (threads, 1)}
-    decorate = cuda.jit(**options)
+
+    def decorate(function: Any) -> Any:
+        function.__qualname__ = name or function.__qualname__
+        return cuda.jit(**options)(function)
+
     return decorate if function is None else decorate(function)
 
 
@@ -69,6 +74,7 @@ class Driver:
 
     def __init__(self) -> None:
         self.stream = cuda.stream()
+        self._kept: set[int] = set()  # kernels that know their cache
 
     def name(self) -> str:
         if SIMULATED:
@@ -101,6 +107,7 @@ class Driver:
 
     def compile(self, function: Any, signature: tuple[Any, ...], shared: int, cooperative: bool) -> Any:
         """The kernel for arguments of these Numba types, allowed so much dynamic shared memory."""
+        self._keep(function)
         compiled = function.compile(signature)
         compiled.cooperative = compiled.cooperative or cooperative
         if shared > 48 * 1024:  # more must be asked for, kernel by kernel
@@ -115,7 +122,13 @@ class Driver:
         return int(compiled.max_cooperative_grid_blocks(threads, shared))
 
     def launch(self, function: Any, grid: Any, block: Any, shared: int, args: list[Any]) -> None:
+        self._keep(function)
         function[grid, block, self.stream, shared](*args)
+
+    def _keep(self, function: Any) -> None:
+        if not SIMULATED and id(function) not in self._kept:
+            self._kept.add(id(function))
+            importlib.import_module("kernels.cuda.cache").keep(function)
 
     def record(self, launches: Callable[[], None]) -> Callable[[], None]:
         """The launches that a function makes, as a graph: a function that launches all of them at once."""

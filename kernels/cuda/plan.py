@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from itertools import product
 
@@ -62,6 +62,11 @@ class Tiling:
     threads: int
     chunk: int
     held: bool
+
+    @property
+    def key(self) -> str:
+        """All of its sizes, for a file's name."""
+        return "-".join(str(int(value)) for value in astuple(self))
 
     @property
     def slices(self) -> int:

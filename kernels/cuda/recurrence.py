@@ -90,9 +90,16 @@ class Planner:
             np.where(t > 0, (places - B) * directions, -1),
             np.where(t + 1 < lengths[b], (places + B) * directions + 1, -1),
         ]
-        tables = [self._table(*named) for named in zip("abcd", (lengths, offsets, places, rows), strict=True)]
-        states = tuple(self._table(f"before {d}", before[d]) for d in range(directions))
-        self._frames, self._key = Frames(len(t), int(lengths[0]), *tables, states), key
+        self._frames = Frames(
+            count=len(t),
+            steps=int(lengths[0]),
+            lengths=self._table("lengths", lengths),
+            offsets=self._table("offsets", offsets),
+            places=self._table("places", places),
+            rows=self._table("rows", rows),
+            before=tuple(self._table(f"before {d}", before[d]) for d in range(directions)),
+        )
+        self._key = key
         return self._frames
 
     def _table(self, name: str, values: np.ndarray) -> Array:

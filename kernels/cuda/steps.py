@@ -196,7 +196,7 @@ def forward_steps(name: str, tiling: Tiling) -> Any:
         frame = n if d == 0 else load(lengths, b) - 1 - n
         return np.int32((frame * B + b) * cuda.gridDim.z + d)
 
-    @kernel(threads=THREADS)
+    @kernel(threads=THREADS, name=f"forward-{name}-{t.key}")
     def forward(header, lengths, offsets, weight, bias, columns, memory, out, exchange, counters, B, first, last):
         shared = dynamic_shared()
         tid, d = cuda.threadIdx.x, cuda.blockIdx.z
@@ -338,7 +338,7 @@ def backward_steps(name: str, tiling: Tiling) -> Any:
         put_gates(shared, STAGED + u * ROWS + r, U * ROWS, gates)
         return carry_h, carry_c
 
-    @kernel(threads=THREADS)
+    @kernel(threads=THREADS, name=f"backward-{name}-{t.key}")
     def backward(
         header, lengths, offsets, weight, columns, memory, out, out_gradient, carry, exchange, counters, B, first, last
     ):
