@@ -18,6 +18,7 @@ row of masses in shared memory; one gathers the gradient, a block for some frame
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -148,24 +149,26 @@ def _move(cells, old, new, skips, factor_m, factor_e, rows, place, kind):
 
 
 @device_function
-def _on_chip(spare_m, spare_e, block, positions):
-    """Where a block keeps two rows of masses: mantissas and exponents, the first cell, and cells of a row."""
+def _shared_cells(spare_m, spare_e):
     masses = cuda.shared.array(_CELLS, float32)
     scales = cuda.shared.array(_CELLS, int32)
-    return (masses, scales), 0, _CELLS // 2
+    return masses, scales
 
 
 @device_function
-def _off_chip(spare_m, spare_e, block, positions):
-    return (spare_m, spare_e), block * 2 * (positions + 2), positions + 2
+def _spare_cells(spare_m, spare_e):
+    return spare_m, spare_e
 
 
-def _walk(place_cells: Any) -> Any:
+@cache
+def _walk(on_chip: bool) -> Any:
     """The kernel of all steps through the frames: block (b, 0) walks forwards, block (b, 1) backwards.
 
+    A block has two rows of masses, of its last step and the next, in shared memory or in the spare arrays.
     rows_m, rows_e [2, B, T, L]: the masses of alpha and beta, if `keep`; ends [2, B]: that of all ways, as a
     mantissa's representation and an exponent.
     """
+    place_cells = _shared_cells if on_chip else _spare_cells
 
     @kernel(threads=WALKERS)
     def walk(tables, y_m, y_e, spare_m, spare_e, rows_m, rows_e, ends, T, B, C, S, L, keep):
@@ -173,7 +176,8 @@ def _walk(place_cells: Any) -> Any:
         block, thread, threads = cuda.blockIdx.y * B + b, cuda.threadIdx.x, cuda.blockDim.x
         last, count = np.int32(load(tables, b) - 1), np.int32(2 * load(tables, B + b) + 1)
         labels = 3 * B + b * S
-        cells, begin, width = place_cells(spare_m, spare_e, block, L)
+        cells, width = place_cells(spare_m, spare_e), _CELLS // 2 if on_chip else L + 2
+        begin = 0 if on_chip else block * 2 * width
         for n in range(thread, 2 * width, threads):
             store(cells[0], begin + n, ONE if n == 2 else ZERO)
             store(cells[1], begin + n, np.int32(0) if n == 2 else EMPTY)
@@ -213,9 +217,6 @@ def _walk(place_cells: Any) -> Any:
             store(ends, B + b, e)
 
     return walk
-
-
-_WALKS = {cells: _walk(cells) for cells in (_on_chip, _off_chip)}
 
 
 @kernel(threads=_SQUARE)
@@ -309,13 +310,13 @@ class CudaCtcLoss:
         spread_rows(device, _probabilities, T * B, flat(logits), tables, *y, T, B, C, limit)
 
         walks = 1 if gradient is None else 2
-        cells = _on_chip if L <= ON_CHIP else _off_chip
-        spare = y if cells is _on_chip else self._pair("cells", walks * B * 2 * (L + 2))
+        on_chip = L <= ON_CHIP
+        spare = y if on_chip else self._pair("cells", walks * B * 2 * (L + 2))
         rows = y if gradient is None else self._pair("rows", walks * B * T * L)
         ends = self._grown("ends", 2 * B, np.int32)
         threads = min(WALKERS, SIDE * blocks(L, SIDE))
         sizes = T, B, C, S, L
-        device.launch(_WALKS[cells], (B, walks), threads, tables, *y, *spare, *rows, ends, *sizes, int(walks == 2))
+        device.launch(_walk(on_chip), (B, walks), threads, tables, *y, *spare, *rows, ends, *sizes, int(walks == 2))
         if gradient is not None:
             order = self._grown("order", max(B * S, 1), np.int32), self._grown("starts", B * (C + 1), np.int32)
             device.launch(_sort_labels, B, THREADS, tables, *order, B, C, S)
