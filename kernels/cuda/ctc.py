@@ -65,8 +65,8 @@ def _probabilities(x, tables, mantissas, exponents, T, B, C, limit):
             m, e = exponential(value, top, limit)
             mass += m * power(e) + (value - value)  # NaN unless the value is finite
         mass = total(sums, part, mass)
-        if count > 0 and mass != mass:
-            store(tables, 2 * B + b, np.int32(1))
+        if part == 0 and count > 0 and mass != mass:
+            cuda.atomic.max(tables, 2 * B + b, np.int32(1))
         for c in range(part, count, PARTS):
             m, e = exponential(load(x, row * C + c), top, limit)
             m, e = normal(m / mass, e)
