@@ -170,7 +170,7 @@ def _walk(on_chip: bool) -> Any:
     """
     place_cells = _shared_cells if on_chip else _spare_cells
 
-    @kernel(threads=WALKERS)
+    @kernel(threads=WALKERS, name=f"walk-{'shared' if on_chip else 'spare'}")
     def walk(tables, y_m, y_e, spare_m, spare_e, rows_m, rows_e, ends, T, B, C, S, L, keep):
         b, back = cuda.blockIdx.x, cuda.blockIdx.y == 1
         block, thread, threads = cuda.blockIdx.y * B + b, cuda.threadIdx.x, cuda.blockDim.x
