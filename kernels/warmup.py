@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from kernels.beam import empty_grammar, open_beam_search
 from kernels.cells import CELLS
 from kernels.interface import Backend, RecurrentShape
 from kernels.jit import cache_folder, compilations
@@ -34,7 +35,7 @@ def warm_up(backend: Backend, cells: Sequence[str], report: Report) -> None:
     unknown = [cell for cell in cells if cell not in CELLS]
     if unknown:
         raise ValueError(f"unknown cell {unknown[0]!r}; choose from {', '.join(CELLS)}")
-    operations = [*_elementwise(backend), *_output(backend)]
+    operations = [*_elementwise(backend), *_output(backend), ("beam search", use_beam_search)]
     for cell in cells:
         operations += _recurrent(backend, cell)
     for number, (name, run) in enumerate(operations, 1):
@@ -77,6 +78,13 @@ def _ctc(backend: Backend, sharpness: float, with_gradient: bool) -> None:
     labels, lengths, label_lengths = np.ones((2, 2), np.int32), np.array([T, 3], np.int32), np.array([2, 1], np.int32)
     gradient = backend.empty(host.shape) if with_gradient else None
     backend.ctc()(backend.to_device(host), lengths, labels, label_lengths, gradient)
+
+
+def use_beam_search() -> None:
+    """On the CPU, whatever the backend is; with so little room that it is used up."""
+    log_probs = np.full((40, 1, C), -8.0, np.float32)
+    log_probs[np.arange(40), 0, np.arange(40) % C] = -0.1
+    open_beam_search(threads=1, room=1)(log_probs, np.array([len(log_probs)]), 2, -9.0, 1, empty_grammar(C))
 
 
 def _recurrent(backend: Backend, cell: str) -> Iterator[tuple[str, Operation]]:

@@ -17,7 +17,7 @@ from kernel_cases import CELL_NAMES, SIZES, make_case, run_layer
 from test_ctc import make_batch, run_ctc
 
 import kernels
-from kernels import jit, open_backend
+from kernels import jit, open_backend, warmup
 
 PACKAGE = Path(kernels.__file__).parent
 
@@ -160,6 +160,7 @@ def run_every_kernel() -> None:
         backend.sgd_step(flat, flat, flat.copy(), 1, 0, 1)
         backend.sgd_step(flat, flat, flat.copy(), np.float64(0.1), np.float32(0.9), 0.5, 0.1)
         backend.norm(flat)
+    warmup.use_beam_search()
 
 
 def test_a_new_process_compiles_no_kernel_at_all() -> None:

@@ -1,0 +1,173 @@
+"""CTC prefix beam search on the CPU: one utterance at a time, utterances in parallel; the search is in `prefixes`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from kernels.beam import Automaton, Grammar, Patterns, Reading, Tree
+from kernels.checks import check_array
+from kernels.cpu.prefixes import INVALID, Workspace, search
+from kernels.cpu.team import Team
+from kernels.cpu.texts import compact, results
+
+_NODE_FIELDS = ("parent", "label", "child", "sibling", "slot", "state", "place", "letters", "pattern", "end_state")
+_ENTRY_FIELDS = ("before", "first", "stop")
+
+
+class CpuBeamSearch:
+    """Prefix beam search, with one workspace for each thread, which has room for `room` nodes and entries at first."""
+
+    def __init__(self, team: Team, room: int):
+        self._team = team
+        self._scratch = [_Scratch(room) for _ in range(team.threads)]
+
+    def __call__(
+        self, log_probs: np.ndarray, lengths: np.ndarray, beam: int, floor: float, most: int, grammar: Grammar
+    ) -> list[list[Reading]]:
+        """The likeliest texts of each utterance, the best first; none where the grammar forbids all that was kept.
+
+        Parameters
+        ----------
+        log_probs : float32 [T, B, C], C-contiguous; what stands beyond a length is not read
+        lengths : int [B], each in 0..T, in any order
+        beam : prefixes kept at each step, >= 1
+        floor : labels whose log-probability is not above it do not extend a prefix at that step
+        most : texts wanted of each utterance, >= 1; there may be fewer
+
+        ValueError where an argument breaks these rules, or a value is no log-probability (NaN, or above 0).
+        """
+        check_array("log_probs", log_probs, (*log_probs.shape[:2], None), (np.float32,))
+        check_grammar(grammar, log_probs.shape[2])
+        if beam < 1 or most < 1:
+            raise ValueError(f"beam and most must be at least 1, not {beam} and {most}")
+        if lengths.shape != (log_probs.shape[1],) or (
+            len(lengths) and not 0 <= lengths.min() <= lengths.max() <= len(log_probs)
+        ):
+            raise ValueError(
+                f"lengths must be {log_probs.shape[1]} numbers in 0..{len(log_probs)}, not {lengths.tolist()}"
+            )
+        found: list[list[Reading]] = [[] for _ in lengths]
+        shares = min(self._team.threads, len(lengths))
+        longest_first = np.argsort(-lengths, kind="stable").tolist()
+        run = partial(self._share, log_probs, lengths, beam, floor, min(most, beam), _typed(grammar), found)
+        self._team.run([partial(run, index, longest_first[index::shares]) for index in range(shares)])
+        return found
+
+    def _share(self, log_probs, lengths, beam, floor, most, grammar, found, index, mine) -> None:
+        """The utterances that one thread searches."""
+        _, B, C = log_probs.shape
+        scratch = self._scratch[index]
+        scratch.reserve(beam, C)
+        flat = log_probs.reshape(-1)
+        for b in mine:
+            T = int(lengths[b])
+            t = 0
+            while True:
+                t = search(flat, B, C, b, t, T, beam, np.float32(floor), grammar, scratch.workspace)
+                if t == T:
+                    break
+                if t == INVALID:
+                    raise ValueError(f"row {b} holds values that are no log-probabilities")
+                scratch.make_room(beam)
+            found[b] = _read(T, most, grammar, scratch.workspace)
+
+
+def check_grammar(grammar: Grammar, classes: int) -> None:
+    """ValueError where a grammar is for other labels than 0 .. classes - 1."""
+    if not 0 <= grammar.space < classes:
+        raise ValueError(f"the space must be a label in 0..{classes - 1}, not {grammar.space}")
+    check_array("the grammar's tokens", grammar.tokens, (classes,), (np.int32,))
+    check_array("the grammar's patterns", grammar.patterns.next, (None, classes), (np.int32,))
+
+
+def _typed(grammar: Grammar) -> Grammar:
+    """The same with the very types that the kernels are compiled for: arrays that may be written (as any array of
+    ours is), and Python's numbers."""
+    tree, model, patterns = grammar.tree, grammar.model, grammar.patterns
+    return Grammar(
+        int(grammar.space), int(grammar.level), bool(grammar.closed),
+        float(grammar.weight), float(grammar.bonus), float(grammar.letter),
+        Tree(*(_array(part, np.int32) for part in tree)),
+        Automaton(
+            _array(model.arc_begin, np.int64), _array(model.arc_token, np.int32),
+            _array(model.arc_log_prob, np.float32), _array(model.arc_next, np.int32),
+            _array(model.backoff, np.float32), _array(model.backoff_state, np.int32),
+            int(model.start), int(model.end), int(model.unknown), float(model.floor),
+        ),
+        _array(grammar.tokens, np.int32),
+        Patterns(
+            _array(patterns.next, np.int32), _array(patterns.held, np.float64), _array(patterns.won, np.float64),
+            int(patterns.start),
+        ),
+    )  # fmt: skip
+
+
+def _array(array: np.ndarray, dtype: type) -> np.ndarray:
+    return np.require(array, dtype, ["C", "A", "W"])
+
+
+def _read(T: int, most: int, grammar: Grammar, workspace: Workspace) -> list[Reading]:
+    """What a search that has seen all steps has found."""
+    width = max(T, 1)
+    sizes, scores = np.empty(most, np.int32), np.empty((most, 2))
+    labels, firsts, stops = (np.empty((most, width), np.int32) for _ in range(3))
+    peaks = np.empty((most, width), np.float32)
+    count = results(T, most, grammar, workspace, sizes, labels, firsts, stops, peaks, scores)
+    return [
+        Reading(
+            labels[n, :size].copy(), firsts[n, :size].copy(), stops[n, :size].copy(), peaks[n, :size].copy(),
+            float(scores[n, 0]), float(scores[n, 1]),
+        )
+        for n, size in enumerate(sizes[:count].tolist())
+    ]  # fmt: skip
+
+
+class _Scratch:
+    """One thread's workspace, grown when it must."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._beam, self._classes = 0, 0
+        self.workspace: Workspace
+
+    def reserve(self, beam: int, classes: int) -> None:
+        """Room for so many slots and classes, and some for nodes and entries."""
+        if beam <= self._beam and classes <= self._classes:
+            return
+        K, C = max(beam, self._beam), max(classes, self._classes)
+        self._beam, self._classes = K, C
+        room = max(self._room, 4 * K)
+        slots = {name: np.empty((2, K), np.int32) for name in ("node", "entry", "run_before", "run_first")}
+        masses = {name: np.empty((2, K)) for name in ("blank", "spoken", "mass", "path_blank", "path_label")}
+        candidates = {name: np.empty(K * C, np.int32) for name in ("origin", "extension", "order")}
+        self.workspace = Workspace(
+            counts=np.zeros(5, np.int64),
+            **{name: np.empty(room, np.int32) for name in _NODE_FIELDS + _ENTRY_FIELDS},
+            added=np.empty(room),
+            end_added=np.empty(room),
+            peak=np.empty(room, np.float32),
+            **slots,
+            **masses,
+            run_peak=np.empty((2, K), np.float32),
+            closed=np.empty(K, np.int32),
+            **candidates,
+            score=np.empty(K * C),
+            gain=np.empty(K * C),
+            stay_blank=np.empty(K),
+            stay_spoken=np.empty(K),
+            active=np.empty(C, np.int32),
+            covered=np.zeros((K, C), np.int64),
+        )
+
+    def make_room(self, beam: int) -> None:
+        """Drop what is not needed; double what is still more than half full, so that this happens seldom."""
+        compact(self.workspace)
+        nodes, entries = self.workspace.counts[:2].tolist()
+        larger: dict[str, np.ndarray] = {}
+        for used, names in (nodes, (*_NODE_FIELDS, "added", "end_added")), (entries, (*_ENTRY_FIELDS, "peak")):
+            room = len(getattr(self.workspace, names[0]))
+            if 2 * (used + 2 * beam) > room:
+                larger |= {name: np.resize(getattr(self.workspace, name), 2 * room) for name in names}
+        self.workspace = self.workspace._replace(**larger)
