@@ -3,6 +3,7 @@
     Audio       samples and their rate
     read        a file, or a stretch of it
     decode      the bytes of a file
+    resample    at another rate
     speed       play faster and higher, or slower and lower
     find        the sound files among files and folders
     walk_files  a folder's files, folder by folder
@@ -97,6 +98,14 @@ def decode(data: bytes, name: str, rate: int = 16000, start: float = 0.0, end: f
     if not data:
         raise AudioError(f"{name}: this sound is empty (0 bytes)")
     return _decode(io.BytesIO(data), name, rate, start, end)
+
+
+def resample(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
+    """Samples float32 [N] at `rate` Hz as float32 at `target` Hz."""
+    import soxr
+
+    resampled: np.ndarray = soxr.resample(np.asarray(samples, np.float32), rate, target)
+    return resampled
 
 
 def speed(samples: np.ndarray, factor: float, rate: int) -> np.ndarray:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
@@ -60,9 +62,11 @@ def open_corpus(notation: str, run_commands: bool = False) -> list[Utterance]:
         raise CorpusError(f"{path}: there is no such file or folder; check the corpus's path")
     try:
         layout = layout or _guess(path)
-        return kaldi.read(path, split, run_commands) if layout == "kaldi" else LAYOUTS[layout].read(path, split)
+        found = kaldi.read(path, split, run_commands) if layout == "kaldi" else LAYOUTS[layout].read(path, split)
     except OSError as error:
         raise CorpusError(f"{error.filename or path}: cannot be read: {error.strerror or error}") from error
+    name = f"{layout}:{path.resolve().name}"
+    return [replace(utterance, corpus=name) for utterance in found]
 
 
 def parse(notation: str) -> tuple[str | None, str, str | None]:
@@ -113,19 +117,21 @@ def _guess(path: Path) -> str:
 def split_by_speaker(utterances: Sequence[Utterance], every: int = 10) -> tuple[list[Utterance], list[Utterance]]:
     """Training and development utterances, in their order.
 
-    No speaker is in both: development takes every tenth (`every`) of the sorted speakers, from the first on. Where
-    there are not two speakers, or one is not known, it takes every tenth utterance. Raises UsageError where nothing
-    would be left.
+    No speaker is in both: development takes every tenth (`every`) of the sorted speakers of each corpus, from the
+    first on; corpora with one speaker, or without names, are for training alone. Where there is no other corpus,
+    development takes every tenth utterance. Raises UsageError where nothing would be left.
     """
     if every < 2 or len(utterances) < 2:
         raise UsageError(
             f"cannot hold out every {every}th of {len(utterances)} utterances, 2 being needed at least;"
             " name development data (--dev), or hold none out (dev_every=0)"
         )
-    speakers = sorted({utterance.speaker for utterance in utterances})
-    if len(speakers) < 2 or "" in speakers:
+    pairs = sorted({(utterance.corpus, utterance.speaker) for utterance in utterances})
+    corpora = [list(speakers) for _, speakers in groupby(pairs, key=lambda pair: pair[0])]
+    known = [speakers for speakers in corpora if len(speakers) >= 2 and all(name for _, name in speakers)]
+    if not known:
         train = [utterance for index, utterance in enumerate(utterances) if index % every]
         return train, list(utterances[::every])
-    held_out = set(speakers[::every])
+    held_out = {speaker for speakers in known for _, speaker in speakers[::every]}
     train = [utterance for utterance in utterances if utterance.speaker not in held_out]
     return train, [utterance for utterance in utterances if utterance.speaker in held_out]

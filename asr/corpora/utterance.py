@@ -21,6 +21,7 @@ class Utterance:
     speaker : empty where the corpus does not say
     start, end : seconds in the file; None is its end
     command : a shell command that writes the sound file to its standard output, in place of `audio`; run by `read`
+    corpus : LAYOUT:FOLDER of the corpus that it is from; empty for one made by hand
     """
 
     id: str
@@ -30,6 +31,7 @@ class Utterance:
     start: float = 0.0
     end: float | None = None
     command: str = ""
+    corpus: str = ""
 
     def read(self, rate: int = 16000) -> Audio:
         """The sound at `rate` Hz, mono. Raises AudioError, naming the file."""

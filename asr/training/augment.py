@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,11 +13,11 @@ from asr import audio, features
 from asr.audio import Audio
 from asr.corpora.utterance import Utterance
 from asr.features import FeatureConfig
-from asr.training.config import AugmentConfig, Copy
+from asr.training import alterations
+from asr.training.config import PLAIN, AugmentConfig, Copy, CorpusConfig, TrainingConfig
 from asr.training.streams import stream
 
-PLAIN = Copy()  # the audio as recorded
-COLOUR = 0.9  # a in the coloured noise 1 / (1 - a z^-1), which falls with frequency as room noise does
+__all__ = ["PLAIN", "copy_frames", "draw", "draw_copies", "draw_present", "vary"]
 
 
 def draw_copies(config: AugmentConfig, utterances: int, epochs: int, seed: int) -> np.ndarray:
@@ -31,16 +33,61 @@ def draw_copies(config: AugmentConfig, utterances: int, epochs: int, seed: int) 
     )
 
 
-def copy_frames(sound: Audio, utterance: Utterance, copy: Copy, config: FeatureConfig, snr_spread: float) -> np.ndarray:
-    """The frames of one altered copy, float32 `[T, D]`; its noise depends on the utterance's name alone."""
-    samples = sound.samples
-    if copy.speed != 1:
-        samples = audio.speed(samples, copy.speed, sound.rate)
+def draw_present(settings: Sequence[CorpusConfig | None], config: TrainingConfig) -> np.ndarray:
+    """Which utterances each epoch has, given each one's corpus: int64 `[epochs, N]`, sorted.
+
+    Of a corpus with weight w and n utterances an epoch has w n, the next of a shuffled deck that is shuffled anew
+    whenever it is used up: over time each utterance comes as often as any other of its corpus.
+    """
+    epochs, rows = config.schedule.epochs, []
+    for number, corpus in enumerate([None, *config.corpora]):
+        members = np.array([i for i, one in enumerate(settings) if one == corpus], np.int64)
+        if len(members) == 0:
+            continue
+        count = max(1, round((corpus.weight if corpus else 1.0) * len(members)))
+        rng = stream(config.seed, "share", number)
+        decks = [rng.permutation(members) for _ in range(-(-epochs * count // len(members)))]
+        rows.append(np.concatenate(decks)[: epochs * count].reshape(epochs, count))
+    return np.sort(np.concatenate(rows, axis=1), axis=1) if rows else np.zeros((epochs, 0), np.int64)
+
+
+def copy_frames(
+    sound: Audio,
+    utterance: Utterance,
+    copy: Copy,
+    config: FeatureConfig,
+    snr_spread: float,
+    voices: Sequence[np.ndarray] = (),
+) -> np.ndarray:
+    """The frames of one altered copy, float32 `[T, D]`; what is drawn depends on the utterance's name and the copy.
+
+    voices : samples of other utterances, for a copy whose noise is speech
+    """
+    samples, rate = sound.samples, sound.rate
+    factors = 1 + draw(utterance, copy, "spread").uniform(-copy.spread, copy.spread, 3)
+    if copy.speed * factors[0] != 1:
+        samples = audio.speed(samples, copy.speed * factors[0], rate)
+    if copy.reverb is not None:
+        room = draw(utterance, copy, "room")
+        samples = alterations.reverberate(samples, copy.reverb * factors[1], rate, room)
     if copy.snr is not None:
-        seed = zlib.crc32(utterance.id.encode(errors="surrogatepass"))  # a name may come from a file's
-        samples = _noisy(samples, copy.snr, snr_spread, stream(seed, "noise"))
-    scaled = dataclasses.replace(config, hop=config.hop * copy.hop)
+        samples = _noisy(samples, copy, snr_spread, draw(utterance, copy, "noise"), voices)
+    if copy.stop:
+        samples = alterations.stop_band(samples, copy.stop, rate, draw(utterance, copy, "band"))
+    if copy.band != "full":
+        samples = _BANDS[copy.band](samples, rate)
+    if copy.level is not None:
+        samples = alterations.set_level(samples, copy.level)
+    scaled = dataclasses.replace(config, hop=min(config.hop * copy.hop * factors[2], config.window))
     return features.extract(dataclasses.replace(sound, samples=samples), scaled)
+
+
+def draw(utterance: Utterance, copy: Copy, name: str) -> np.random.Generator:
+    """Stream `name` of one copy of an utterance."""
+    seed = zlib.crc32(utterance.id.encode(errors="surrogatepass"))  # a name may come from a file's
+    variant = copy.variant()
+    plain = variant == variant[:3]  # speed, hop and noise alone: as when there was nothing else
+    return stream(seed, name, *(() if plain else (zlib.crc32(json.dumps(variant).encode()),)))
 
 
 def vary(frames: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
@@ -59,20 +106,17 @@ def vary(frames: np.ndarray, config: AugmentConfig, rng: np.random.Generator) ->
     return varied
 
 
-def _noisy(samples: np.ndarray, snr: float, spread: float, rng: np.random.Generator) -> np.ndarray:
-    """White or coloured noise added, `snr` +- `spread` dB below the mean power of the louder half of the samples."""
-    noise = rng.standard_normal(len(samples))
-    if rng.random() < 0.5:
-        noise = _coloured(noise)
-    power = np.sort(np.square(samples, dtype=np.float64))[len(samples) // 2 :].mean()
-    decibels = snr + rng.uniform(-spread, spread)
-    noise *= np.sqrt(power * 10 ** (-decibels / 10) / np.mean(noise**2))
-    return (samples + noise).astype(np.float32)
+def _noisy(
+    samples: np.ndarray, copy: Copy, spread: float, rng: np.random.Generator, voices: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Noise added, `copy.snr` +- `spread` dB below the mean power of the louder half of the samples."""
+    if copy.noise == "speech":
+        noise = alterations.babble(len(samples), voices, rng)
+    else:
+        noise = alterations.white(len(samples), rng)
+        if copy.noise == "coloured" or (copy.noise == "either" and rng.random() < 0.5):
+            noise = alterations.coloured(noise)
+    return alterations.add_noise(samples, noise, (copy.snr or 0.0) + rng.uniform(-spread, spread))
 
 
-def _coloured(noise: np.ndarray) -> np.ndarray:
-    """y[n] = x[n] + a y[n-1]"""
-    from scipy.signal import lfilter
-
-    filtered: np.ndarray = lfilter([1.0], [1.0, -COLOUR], noise)
-    return filtered
+_BANDS = {"narrow": alterations.narrow, "telephone": alterations.telephone}

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,13 +25,15 @@ from asr.corpora.utterance import Utterance
 from asr.errors import AsrError
 from asr.features import FeatureConfig
 from asr.files import cache_folder, write_atomically
-from asr.training.augment import copy_frames
+from asr.training.augment import copy_frames, draw
 from asr.training.config import Copy
 from asr.training.progress import Progress
+from asr.training.strings import Joined
 
 FORMAT = 2  # raised when the same settings give other frames
 HEADER = struct.Struct("<4sIII")  # mark, frames, values per frame, CRC-32 of the data
 MARK = b"asrF"
+VOICES = 4  # at once, where noise is speech
 
 Lengths = dict[Copy, int]  # frames of each copy
 
@@ -44,6 +47,10 @@ class FeatureCache:
     snr_spread : dB, of the noisy copies
     progress : told when the disk cannot be written
     folder : where entries lie; None: in the user's cache folder
+
+    Attributes
+    ----------
+    voices : whom noise that is speech may come from
     """
 
     def __init__(self, config: FeatureConfig, snr_spread: float, progress: Progress, folder: Path | None = None):
@@ -51,6 +58,7 @@ class FeatureCache:
         self.snr_spread = snr_spread
         self.progress = progress
         self.folder = folder or cache_folder("features")
+        self.voices: Sequence[Utterance] = ()
         self._memory: dict[Path, np.ndarray] = {}
         self._lock = threading.Lock()
         self._settings = [FORMAT, to_table(config), snr_spread, version("librosa"), version("soxr")]
@@ -91,27 +99,26 @@ class FeatureCache:
         if not copies:
             return {}
         sound = utterance.read(self.config.rate)
-        computed = {copy: copy_frames(sound, utterance, copy, self.config, self.snr_spread) for copy in copies}
-        for copy, frames in computed.items():
-            self._store(self._path(utterance, copy), frames)
+        computed = {}
+        for copy in copies:
+            voices = [voice.read(self.config.rate).samples for voice in self._voices(utterance, copy)]
+            computed[copy] = copy_frames(sound, utterance, copy, self.config, self.snr_spread, voices)
+            self._store(self._path(utterance, copy), computed[copy])
         return computed
 
+    def _voices(self, utterance: Utterance, copy: Copy) -> list[Utterance]:
+        """Who is heard behind an utterance in a copy of it: others than its speaker, where there are."""
+        if copy.noise != "speech":
+            return []
+        numbers = draw(utterance, copy, "voices").integers(len(self.voices), size=8 * VOICES)
+        drawn = [self.voices[number] for number in numbers]
+        others = [voice for voice in drawn if voice.speaker != utterance.speaker]
+        return (others or [voice for voice in drawn if voice.id != utterance.id] or drawn)[:VOICES]
+
     def _path(self, utterance: Utterance, copy: Copy) -> Path:
-        try:
-            status = utterance.audio.stat()
-            stamp = [status.st_size, status.st_mtime_ns]
-        except OSError:
-            stamp = []  # reading it will say what is wrong
-        source = [
-            utterance.id,
-            str(utterance.audio.absolute()),
-            *stamp,
-            utterance.start,
-            utterance.end,
-            utterance.command,
-        ]
-        variant = [copy.speed, copy.hop, copy.snr]
-        name = hashlib.sha256(json.dumps([self._settings, source, variant]).encode()).hexdigest()
+        key = [self._settings, _source(utterance), copy.variant()]
+        voices = [_source(voice) for voice in self._voices(utterance, copy)]
+        name = hashlib.sha256(json.dumps([*key, voices] if voices else key).encode()).hexdigest()
         return self.folder / name[:2] / name[2:34]
 
     def _length(self, path: Path) -> int:
@@ -157,3 +164,16 @@ class FeatureCache:
                 f"the feature cache cannot be written ({error.strerror}: {self.folder}), so features stay in memory; "
                 "set ASR_CACHE to a folder with room to keep them"
             )
+
+
+def _source(utterance: Utterance) -> list[Any]:
+    """What an utterance's sound follows from."""
+    if isinstance(utterance, Joined):
+        return [utterance.id, utterance.pauses, [_source(part) for part in utterance.parts]]
+    try:
+        status = utterance.audio.stat()
+        stamp = [status.st_size, status.st_mtime_ns]
+    except OSError:
+        stamp = []  # reading it will say what is wrong
+    path = str(utterance.audio.absolute())
+    return [utterance.id, path, *stamp, utterance.start, utterance.end, utterance.command]

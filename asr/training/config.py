@@ -81,11 +81,20 @@ class BatchConfig:
 
 @dataclass(frozen=True)
 class Copy:
-    """One altered copy of the audio, computed once and cached (Ko et al., Interspeech 2015).
+    """One altered copy of the audio, computed once and cached; docs/augmentation.md shows each alteration.
 
-    speed : 1.1 is a tenth faster and higher
-    hop : the frames' step, relative to the features' hop: 1.1 is a tenth faster at the same pitch
+    They are made in the order of sound's way from mouth to file, which is that of the list.
+
+    speed : 1.1 is a tenth faster and higher (Ko et al., Interspeech 2015)
+    reverb : seconds in which sound falls by 60 dB in a room; none without it (Ko et al., ICASSP 2017)
     snr : dB of noise added, give or take `AugmentConfig.snr_spread`; none without it
+    noise : "white", "coloured" (falling with frequency), either of the two, or "speech" of other training utterances
+    stop : octaves of a band, drawn anew for each utterance, that is taken down by 20 dB
+    band : "narrow" has nothing above 4 kHz; "telephone" has 300 to 3400 Hz, in 8 bits
+    level : dB of the highest peak over the top of 16 bits: above 0 is clipped, far below has few bits left; what lies
+        between changes nothing, as features are normalised
+    hop : the frames' step, relative to the features' hop: 1.1 is a tenth faster at the same pitch
+    spread : speed, hop and reverb are multiplied by numbers within 1 +- spread, drawn for each utterance
     weight : how often it is drawn, relative to the others
     """
 
@@ -93,11 +102,57 @@ class Copy:
     hop: float = 1.0
     snr: float | None = None
     weight: float = 1.0
+    noise: Literal["either", "white", "coloured", "speech"] = "either"
+    reverb: float | None = None
+    stop: float = 0.0
+    band: Literal["full", "narrow", "telephone"] = "full"
+    level: float | None = None
+    spread: float = 0.0
 
     def __post_init__(self) -> None:
         require(0.5 <= self.speed <= 2, f"speed: {self.speed} is not within [0.5, 2]")
         require(0.5 <= self.hop <= 2, f"hop: {self.hop} is not within [0.5, 2]")
         require(self.weight > 0, f"weight: {self.weight} is not above 0")
+        require(self.noise == "either" or self.snr is not None, f"noise: {self.noise!r} needs snr; say how loud it is")
+        require(self.reverb is None or 0.05 <= self.reverb <= 3, f"reverb: {self.reverb} s is not within [0.05, 3]")
+        require(0 <= self.stop <= 3, f"stop: {self.stop} octaves are not within [0, 3]")
+        require(self.level is None or -80 <= self.level <= 40, f"level: {self.level} dB is not within [-80, 40]")
+        require(0 <= self.spread <= 0.3, f"spread: {self.spread} is not within [0, 0.3]")
+
+    def variant(self) -> list[Any]:
+        """What the copy's frames follow from, for names and seeds: settings that came later only where they are used,
+        so that copies without them keep theirs."""
+        later = ("noise", "reverb", "stop", "band", "level", "spread")
+        used = [[name, getattr(self, name)] for name in later if getattr(self, name) != getattr(PLAIN, name)]
+        return [self.speed, self.hop, self.snr, *used]
+
+
+PLAIN = Copy()  # the audio as recorded
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """How the training utterances of one corpus are used; without it, each once an epoch.
+
+    match : a part of the corpus's LAYOUT:FOLDER, as fsdd is of fsdd:recordings/fsdd; upper or lower case
+    weight : how often an epoch has each utterance; below 1, a share of them that goes round from epoch to epoch
+    strings : utterances made by joining others of the same speaker, for each that there is; for corpora of single words
+    longest : utterances in a string, at most; at least one
+    pause : seconds between them and at the ends, at most; most pauses are shorter
+    """
+
+    match: str
+    weight: float = 1.0
+    strings: float = 0.0
+    longest: int = 7
+    pause: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(self.match != "", "match: it is empty; write a part of the corpus's name")
+        require(self.weight > 0, f"weight: {self.weight} is not above 0")
+        require(0 <= self.strings <= 100, f"strings: {self.strings} is not within [0, 100]")
+        require(self.longest >= 1, f"longest: {self.longest} is below 1")
+        require(0 <= self.pause <= 5, f"pause: {self.pause} s is not within [0, 5]")
 
 
 @dataclass(frozen=True)
@@ -146,8 +201,9 @@ class TextConfig:
 class TrainingConfig:
     """Everything that, with the data, decides what a run does.
 
+    corpora : corpora of several that are used in their own way; the first that matches counts
     seed : all random numbers follow from it
-    dev_every : where no development data are given, each so many-th speaker is held out as such; 0 for none
+    dev_every : where no development data are given, each so many-th speaker of each corpus is held out as such; 0: none
     keep : which weights are the result: those best on development data, or the last
     """
 
@@ -158,11 +214,14 @@ class TrainingConfig:
     batches: BatchConfig = field(default_factory=BatchConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     text: TextConfig = field(default_factory=TextConfig)
+    corpora: tuple[CorpusConfig, ...] = ()
     seed: int = 1
     dev_every: int = 10
     keep: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
+        matches = [corpus.match.casefold() for corpus in self.corpora]
+        require(len(set(matches)) == len(matches), "corpora: two have the same match; make one of them")
         require(self.seed >= 0, f"seed: {self.seed} is below 0")
         require(self.dev_every == 0 or self.dev_every >= 2, f"dev_every: {self.dev_every} is neither 0 nor 2 or more")
 

@@ -10,13 +10,14 @@ import numpy as np
 
 from asr.alphabet import Alphabet, normalise, strip_punctuation
 from asr.corpora.utterance import Utterance
-from asr.errors import AsrError, TrainingError
-from asr.training.augment import PLAIN, draw_copies, vary
+from asr.errors import AsrError, TrainingError, UsageError
+from asr.training.augment import PLAIN, draw_copies, draw_present, vary
 from asr.training.batches import Batch, assemble
 from asr.training.cache import FeatureCache, Lengths
 from asr.training.config import AugmentConfig, Copy, TextConfig, TrainingConfig
 from asr.training.progress import Progress
 from asr.training.streams import stream
+from asr.training.strings import Joined, settings_of
 
 SHOWN = 10  # utterances left out that are named one by one for each reason
 
@@ -38,20 +39,28 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Examples and, for each epoch, which copy of each is used.
+    """Examples and, for each epoch, which of them it has and which copy of each.
 
-    copies : `[epochs][examples]`; a single row where nothing is drawn
+    Where no corpus has a weight, an epoch has each example once, in their order.
+
+    present : int64 `[epochs, N]`, places in `examples`; a single row where nothing is drawn
+    copies : `[epochs][N]`
     """
 
     examples: tuple[Example, ...]
+    present: np.ndarray
     copies: tuple[tuple[Copy, ...], ...]
     cache: FeatureCache
 
+    @property
+    def size(self) -> int:
+        """Examples in an epoch, those counted twice that it has twice."""
+        return int(self.present.shape[1])
+
     def lengths(self, epoch: int = 0) -> np.ndarray:
-        """Frames of each example in an epoch, int64."""
-        return np.array(
-            [example.lengths[copy] for example, copy in zip(self.examples, self.copies[epoch], strict=True)]
-        )
+        """Frames of what an epoch has, int64 `[N]`."""
+        pairs = zip(self.present[epoch], self.copies[epoch], strict=True)
+        return np.array([self.examples[i].lengths[copy] for i, copy in pairs])
 
     def fingerprint(self) -> str:
         """A hash of names, texts and lengths, the same for the same data."""
@@ -61,7 +70,7 @@ class Dataset:
         return digest.hexdigest()[:16]
 
     def batch(self, indices: np.ndarray, epoch: int = 0) -> Batch:
-        """The examples at `indices`, as they are in the cache."""
+        """The examples at `indices` into what the epoch has, as they are in the cache."""
         return self._batch(indices, epoch, lambda frames: frames)
 
     def varied_batch(self, indices: np.ndarray, config: AugmentConfig, seed: int, epoch: int, number: int) -> Batch:
@@ -70,8 +79,9 @@ class Dataset:
         return self._batch(indices, epoch, lambda frames: vary(frames, config, rng))
 
     def _batch(self, indices: np.ndarray, epoch: int, change: Callable[[np.ndarray], np.ndarray]) -> Batch:
-        examples = [self.examples[i] for i in indices]
-        frames = [change(self.cache.frames(self.examples[i].utterance, self.copies[epoch][i])) for i in indices]
+        examples = [self.examples[self.present[epoch, i]] for i in indices]
+        copies = [self.copies[epoch][i] for i in indices]
+        frames = [change(self.cache.frames(e.utterance, copy)) for e, copy in zip(examples, copies, strict=True)]
         return assemble(frames, [e.labels for e in examples], [e.utterance.id for e in examples])
 
 
@@ -94,17 +104,42 @@ def prepare_train(
     """Training data with the copies drawn for all epochs; TrainingError when no utterance can be used."""
     kept = _spelled(utterances, alphabet, config.text, cache.progress)
     copies = config.augment.copies or (PLAIN,)
-    drawn = draw_copies(config.augment, len(kept), config.schedule.epochs, config.seed)
-    wanted = [dict.fromkeys([PLAIN, *(copies[c] for c in sorted(set(drawn[:, i])))]) for i in range(len(kept))]
+    _find_voices(copies, [utterance for utterance, _ in kept], cache)
+    present = draw_present([settings_of(utterance, config) for utterance, _ in kept], config)
+    drawn = draw_copies(config.augment, present.shape[1], config.schedule.epochs, config.seed)
+    wanted: list[dict[Copy, None]] = [{PLAIN: None} for _ in kept]
+    for i, c in np.unique(np.stack([present.ravel(), drawn.ravel()]), axis=1).T:
+        wanted[i][copies[c]] = None
     examples = _examples(kept, [list(w) for w in wanted], alphabet, config, cache, threads)
-    rows = tuple(
-        tuple(_usable(copies[row[i]], example) for i, example in examples.items()) for row in drawn
-    )  # an altered copy that is too short for its text gives way to the plain one
     if not examples:
         raise TrainingError(
             f"none of the {len(utterances)} training utterances can be used; the messages above say why"
         )
-    return Dataset(tuple(examples.values()), rows, cache)
+    return _dataset(examples, present, [[copies[c] for c in row] for row in drawn], cache)
+
+
+def _dataset(
+    examples: dict[int, Example], present: np.ndarray, copies: Sequence[Sequence[Copy]], cache: FeatureCache
+) -> Dataset:
+    """What is left of the epochs drawn: no example that cannot be used, and of each epoch as much as of any other."""
+    place = {i: number for number, i in enumerate(examples)}
+    rows = [
+        [(place[i], _usable(copy, examples[i])) for i, copy in zip(row, drawn, strict=True) if i in place]
+        for row, drawn in zip(present.tolist(), copies, strict=True)
+    ]  # an altered copy that is too short for its text gives way to the plain one
+    size = min(len(row) for row in rows)  # they differ where a corpus has a weight and some of it cannot be used
+    places = np.array([[i for i, _ in row[:size]] for row in rows], np.int64).reshape(len(rows), size)
+    return Dataset(tuple(examples.values()), places, tuple(tuple(c for _, c in row[:size]) for row in rows), cache)
+
+
+def _find_voices(copies: Sequence[Copy], utterances: Sequence[Utterance], cache: FeatureCache) -> None:
+    """Whom noise that is speech may come from; UsageError where there is nobody."""
+    if any(copy.noise == "speech" for copy in copies):
+        if len(utterances) < 2:
+            raise UsageError(
+                "augment: copies: noise = 'speech' takes it from other training utterances; there are none"
+            )
+        cache.voices = [utterance for utterance in utterances if not isinstance(utterance, Joined)]
 
 
 def prepare_dev(
@@ -113,7 +148,8 @@ def prepare_dev(
     """Development data, as recorded."""
     kept = _spelled(utterances, alphabet, config.text, cache.progress)
     examples = _examples(kept, [[PLAIN]] * len(kept), alphabet, config, cache, threads)
-    return Dataset(tuple(examples.values()), ((PLAIN,) * len(examples),), cache)
+    present = np.arange(len(examples))[np.newaxis]
+    return Dataset(tuple(examples.values()), present, ((PLAIN,) * len(examples),), cache)
 
 
 def feasible(labels: np.ndarray, steps: int) -> bool:

@@ -38,6 +38,7 @@ from asr.training.interruption import Interruption
 from asr.training.progress import Progress, automatic
 from asr.training.schedule import rate
 from asr.training.streams import stream
+from asr.training.strings import with_strings
 from kernels.interface import Backend
 
 CONFIG, METRICS, CHECKPOINT = "config.toml", "metrics.jsonl", "checkpoint.safetensors"
@@ -83,6 +84,7 @@ def train(
     _check_folder(folder, config, resume)
     progress.message(f"device: {backend.describe()}")
     features = FeatureCache(config.features, config.augment.snr_spread, progress, Path(cache) if cache else None)
+    train = with_strings(train, config, progress)
     alphabet = choose_alphabet(train, config.text)
     data = prepare_train(train, alphabet, config, features, backend.threads)
     held_out = prepare_dev(dev, alphabet, config, features, backend.threads)
@@ -124,7 +126,7 @@ class Run:
         shape = NetworkConfig(inputs=config.features.dimension, outputs=alphabet.size, **settings)
         with fitting(str(folder), lambda: "take a smaller network (network.hidden, network.layers) or --device cpu"):
             self.network = Network(shape, Network.initial(shape, stream(config.seed, "weights")), backend)
-        self.per_epoch = -(-len(data.examples) // config.batches.size)
+        self.per_epoch = -(-data.size // config.batches.size)
         self._saved = time.monotonic()
 
     def go(self, interruption: Interruption) -> None:
@@ -167,7 +169,7 @@ class Run:
         self.network.restore(weights, velocity)
         size = load_config(self.folder / CONFIG).batches.size
         if size != self.config.batches.size:
-            self._change_batches(-(-len(self.data.examples) // size))
+            self._change_batches(-(-self.data.size // size))
 
     def _change_batches(self, per_epoch: int) -> None:
         """Where there were so many batches, the epoch that was stopped begins anew, unless all of it was learnt."""

@@ -54,7 +54,7 @@ def test_noise_is_the_utterances_own(sound: Audio) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_signal_to_noise_ratio(seed: int, sound: Audio) -> None:
-    noisy = _noisy(sound.samples, 20.0, 5.0, np.random.default_rng(seed))
+    noisy = _noisy(sound.samples, Copy(snr=20.0), 5.0, np.random.default_rng(seed), ())
     noise = noisy.astype(np.float64) - sound.samples
     power = np.sort(sound.samples.astype(np.float64) ** 2)[8000:].mean()
     assert noisy.dtype == np.float32
@@ -63,7 +63,8 @@ def test_signal_to_noise_ratio(seed: int, sound: Audio) -> None:
 
 def test_noise_is_white_or_falls_with_frequency(sound: Audio) -> None:
     def tilt(seed: int) -> float:
-        noise = _noisy(sound.samples, 20.0, 0.0, np.random.default_rng(seed)).astype(np.float64) - sound.samples
+        noise = _noisy(sound.samples, Copy(snr=20.0), 0.0, np.random.default_rng(seed), ()).astype(np.float64)
+        noise -= sound.samples
         spectrum = np.abs(np.fft.rfft(noise)) ** 2
         return float(np.log10(spectrum[:2000].mean() / spectrum[-2000:].mean()))
 
@@ -73,7 +74,7 @@ def test_noise_is_white_or_falls_with_frequency(sound: Audio) -> None:
 
 
 def test_digital_silence_stays_silent() -> None:
-    assert not _noisy(np.zeros(1000, np.float32), 20.0, 5.0, np.random.default_rng(0)).any()
+    assert not _noisy(np.zeros(1000, np.float32), Copy(snr=20.0), 5.0, np.random.default_rng(0), ()).any()
 
 
 def test_copies_are_drawn_by_weight() -> None:

@@ -62,7 +62,7 @@ def test_a_file_builds_on_another(tmp_path: Path) -> None:
     [
         ("[network", "not a readable TOML file"),
         ("base = 3", "base: 3 where the name or path"),
-        ('base = "nowhere"', "nowhere: neither a file nor one of the configurations an4, default, tiny"),
+        ('base = "nowhere"', "nowhere: neither a file nor one of the configurations an4, default, en, tiny"),
         ('base = "x.toml"', "the file is built on itself"),
         ("[network]\nlayer = 3", "network: layer: unknown key; did you mean layers?"),
         ("layers = 3", "layers: unknown key"),
@@ -78,7 +78,7 @@ def test_files_that_cannot_be_used(text: str, message: str, tmp_path: Path) -> N
 
 
 def test_no_such_config() -> None:
-    with pytest.raises(UsageError, match=r"an5: neither a file nor one of the configurations an4, default, tiny"):
+    with pytest.raises(UsageError, match=r"an5: neither a file nor one of the configurations an4, default, en, tiny"):
         load_config("an5")
 
 
@@ -102,6 +102,19 @@ def test_no_such_config() -> None:
         ("augment.copies", [{"speed": 0.1}]),
         ("augment.copies", [{"hop": 3.0}]),
         ("augment.copies", [{"weight": 0.0}]),
+        ("augment.copies", [{"noise": "speech"}]),
+        ("augment.copies", [{"noise": "pink", "snr": 10.0}]),
+        ("augment.copies", [{"reverb": 0.0}]),
+        ("augment.copies", [{"stop": 4.0}]),
+        ("augment.copies", [{"band": "am"}]),
+        ("augment.copies", [{"level": 60.0}]),
+        ("augment.copies", [{"spread": 0.5}]),
+        ("corpora", [{"match": ""}]),
+        ("corpora", [{"match": "a", "weight": 0.0}]),
+        ("corpora", [{"match": "a", "strings": -1.0}]),
+        ("corpora", [{"match": "a", "longest": 0}]),
+        ("corpora", [{"match": "a", "pause": 6.0}]),
+        ("corpora", [{"match": "a"}, {"match": "a", "weight": 2.0}]),
         ("augment.noise", -1.0),
         ("augment.mask_share", 2.0),
         ("text.alphabet", "abca"),
