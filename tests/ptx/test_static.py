@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -29,6 +30,7 @@ if not all(map(toolchain.utility, ("ptxas", "nvdisasm"))):
 from asr.network import Network, NetworkConfig  # noqa: E402
 from kernels.cells import CELLS  # noqa: E402
 from kernels.cuda.backend import CudaBackend  # noqa: E402
+from kernels.cuda.product import Products  # noqa: E402
 from kernels.interface import RecurrentShape  # noqa: E402
 from ptx import driver, static_counts  # noqa: E402
 from ptx.static_counts import Assembled, Counts, Table  # noqa: E402
@@ -38,10 +40,17 @@ UPDATE = os.environ.get("ASR_UPDATE_SNAPSHOT", "0") != "0"
 SHARED = {(8, 0): 163 << 10, (9, 0): 227 << 10, (12, 0): 99 << 10}  # bytes of a block, after opting in
 REGISTERS = 65536  # of a multiprocessor, which must hold at least one block
 REGISTER_STEP = 8  # a thread has a multiple of so many
-WIDE_SHARED = re.compile("product|^(forward|backward) ")  # kernels whose inner loop must load 128 bits at a time
+WIDE_LOOP = re.compile(r"^(forward|backward) lstm (16|64),|^product [nt]{2} ")  # whose inner loop must load 128 bits
+NARROW = re.compile(r"\b39\b")  # rows of so many inputs cannot be loaded so from the device's memory
 LAYERS = ((16, 256), (64, 256), (64, 512))  # B, H of the benchmark's layers; other sizes do not shape a kernel
 STEPS, INPUTS = 2, 39
+PRODUCTS = {  # of those layers at 500 steps, M, N, K: by the input's weights, by the derivatives, and for a gradient
+    "nt": ((8000, 1024, 39), (8000, 1024, 512), (32000, 2048, 512)),
+    "nn": ((8000, 512, 1024), (32000, 512, 2048)),
+    "tn": ((1024, 39, 8000), (1024, 512, 8000), (2048, 512, 32000)),
+}
 RECURRENT = re.compile(r"steps\.(forward|backward)\b")
+TILED = re.compile(r"tiles\.product\[.*\bheight=(\d+).*\bwidth=(\d+).*\]")
 FORBIDDEN = {  # in PTX
     "float64": r"\.f64\b",
     "local memory": r"\.local\b",
@@ -67,9 +76,10 @@ def train_tiny_network(backend: Any, cell: str) -> None:
     network.best(frames, lengths)
 
 
-def run_layer(backend: Any, B: int, H: int) -> None:
+def run_layer(backend: Any, B: int, H: int, mode: str = "auto") -> None:
     """A training step of a recurrent layer as in the benchmark, for two steps of time: kernels do not depend on it."""
     shape = RecurrentShape("lstm", INPUTS, H)
+    backend.mode = mode
     layer = backend.recurrent(shape)
     layer.pack({name: backend.zeros(size) for name, size in shape.parameter_shapes().items()})
     x, out = backend.zeros((STEPS, B, INPUTS)), backend.zeros((STEPS, B, shape.outputs))
@@ -83,23 +93,44 @@ def run_layer(backend: Any, B: int, H: int) -> None:
 def launched(capability: tuple[int, int], work: Callable[[Any], None]) -> dict[str, Any]:
     """The kernels that some work on a backend launches, compiled and not run."""
     with driver.offline_gpu(cc=capability) as gpu, patch.object(driver, "launch_flat", lambda *launch: None):
-        work(CudaBackend())
-        return {name: compiled for name, compiled in gpu.kernels.items() if compiled.launches}
+        with np.errstate(invalid="ignore"):  # results of kernels that did not run
+            work(CudaBackend())
+        return {name: found for name, found in gpu.kernels.items() if found.launches}
+
+
+def multiply(backend: Any, way: str, M: int, N: int, K: int) -> None:
+    """One product by our own kernel; n and t say whether an operand is given as it is or transposed."""
+    array = backend.empty((64,))  # as much as it takes where nothing is run
+    a, b = (M if way[0] == "t" else K), (K if way[1] == "t" else N)
+    transposed = {"a_transposed": way[0] == "t", "b_transposed": way[1] == "t"}
+    Products(backend.device, cublas=False).multiply((array, 0, a), (array, 0, b), (array, 0, N), M, N, K, **transposed)
 
 
 def workload(capability: tuple[int, int]) -> dict[str, Any]:
-    """Name -> each kernel; recurrent ones are named by their cell, and in the benchmark's layers by batch and units."""
+    """Name -> each kernel, once; recurrent ones and products are named by what they work on."""
+    products = [(way, *sizes) for way, every_size in PRODUCTS.items() for sizes in every_size]
+    work: dict[str, Callable[[Any], None]] = {
+        **{f"{way} {M},{N},{K}": partial(multiply, way=way, M=M, N=N, K=K) for way, M, N, K in products},
+        **{f"lstm {B},{H}": partial(run_layer, B=B, H=H) for B, H in LAYERS},
+        "lstm stepwise": partial(run_layer, B=4, H=8, mode="stepwise"),
+        **{cell: partial(train_tiny_network, cell=cell) for cell in CELLS},
+    }
     every: dict[str, Any] = {}
-    for cell in CELLS:
-        every |= renamed(launched(capability, partial(train_tiny_network, cell=cell)), cell)
-    for B, H in LAYERS:
-        every |= renamed(launched(capability, partial(run_layer, B=B, H=H)), f"lstm {B},{H}")
+    known: set[str] = set()
+    for what, run in work.items():
+        for name, found in launched(capability, run).items():
+            if found.ptx not in known:
+                known.add(found.ptx)
+                every[label(name, what)] = found
     return every
 
 
-def renamed(compiled: dict[str, Any], what: str) -> dict[str, Any]:
-    """The time steps' kernels as `forward WHAT` and `backward WHAT`; others keep their names."""
-    return {f"{way[1]} {what}" if (way := RECURRENT.search(name)) else name: found for name, found in compiled.items()}
+def label(name: str, what: str) -> str:
+    """A kernel's name in the snapshot: for time steps and products, what they worked on; for others the code's."""
+    if way := RECURRENT.search(name):
+        return f"{way[1]} {what}"
+    form = rf"product {what}" if what[:2] in PRODUCTS else rf"product \1x\2 {what}"
+    return TILED.sub(form, name)
 
 
 @dataclass(frozen=True)
@@ -112,16 +143,23 @@ class Kernel:
     code: Assembled
 
 
-@cache
-def kernels(capability: tuple[int, int]) -> dict[str, Kernel]:
-    """Name -> each kernel that the workload launches; compiled, and not run."""
-    every = workload(capability)
-    with ThreadPoolExecutor() as pool:
-        codes = pool.map(lambda compiled: static_counts.assemble(compiled.ptx), every.values())
+def compiled(capability: tuple[int, int]) -> dict[str, Kernel]:
+    """Name -> each kernel that the workload launches."""
     return {
-        name: Kernel(compiled.ptx, compiled.threads, compiled.shared, code)
-        for (name, compiled), code in zip(every.items(), codes, strict=True)
+        name: Kernel(found.ptx, found.threads, found.shared, static_counts.assemble(found.ptx))
+        for name, found in workload(capability).items()
     }
+
+
+@cache
+def everything() -> dict[tuple[int, int], dict[str, Kernel]]:
+    """All kernels of each architecture, made in as many processes as there are cores."""
+    with ProcessPoolExecutor(min(len(SHARED), os.cpu_count() or 1), get_context("spawn")) as pool:
+        return dict(zip(SHARED, pool.map(compiled, SHARED), strict=True))
+
+
+def kernels(capability: tuple[int, int]) -> dict[str, Kernel]:
+    return everything()[capability]
 
 
 def faults(name: str, kernel: Kernel, capability: tuple[int, int]) -> Iterator[str]:
@@ -145,9 +183,9 @@ def faults(name: str, kernel: Kernel, capability: tuple[int, int]) -> Iterator[s
     if kernel.shared > SHARED[capability]:
         yield f"{name} needs {kernel.shared} bytes of shared memory, and a block may have {SHARED[capability]}"
     counts = kernel.code.counts()
-    if WIDE_SHARED.search(name) and not (counts.loop_lds == counts.loop_lds128 > 0):
+    if WIDE_LOOP.search(name) and not (counts.loop_lds == counts.loop_lds128 > 0):
         yield f"{name}: of {counts.loop_lds} loads in its hottest loop {counts.loop_lds128} are of 128 bits, not all"
-    if WIDE_SHARED.search(name) and not counts.ldg128:
+    if WIDE_LOOP.search(name) and not NARROW.search(name) and not counts.ldg128:
         yield f"{name} has no load of 128 bits from the device's memory"
 
 
@@ -257,7 +295,7 @@ LOOP:
 def test_each_fault_is_found() -> None:
     code = static_counts.assemble(FAULTY)
     kernel = Kernel(FAULTY, 1024, 200 << 10, code)
-    found = "\n".join(faults("product", kernel, (8, 0)))
+    found = "\n".join(faults("product nn 1,2,3", kernel, (8, 0)))
     for word in (
         "float64: .reg .f64",
         "float64: DADD",
@@ -273,7 +311,7 @@ def test_each_fault_is_found() -> None:
         assert word in found, word
     assert "registers for" not in found
     thirsty = Kernel(FAULTY, 8192, 0, code)
-    assert "registers for 8192 threads" in "\n".join(faults("product", thirsty, (8, 0)))
+    assert "registers for 8192 threads" in "\n".join(faults("product nn 1,2,3", thirsty, (8, 0)))
     assert "a call" in "\n".join(faults("x", Kernel("  call.uni (x), f;", 1, 0, code), (8, 0)))
     counts = code.counts()
     assert counts.loop_ffma >= 1
