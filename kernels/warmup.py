@@ -82,9 +82,9 @@ def _ctc(backend: Backend, sharpness: float, with_gradient: bool) -> None:
 
 def use_beam_search() -> None:
     """On the CPU, whatever the backend is; with so little room that it is used up."""
-    log_probs = np.full((40, 1, C), -8.0, np.float32)
-    log_probs[np.arange(40), 0, np.arange(40) % C] = -0.1
-    open_beam_search(threads=1, room=1)(log_probs, np.array([len(log_probs)]), 2, -9.0, 1, empty_grammar(C))
+    log_probs = np.full((40, C), -8.0, np.float32)
+    log_probs[np.arange(40), np.arange(40) % C] = -0.1
+    open_beam_search(threads=1, room=1)([log_probs], 2, -9.0, 1, empty_grammar(C))
 
 
 def _recurrent(backend: Backend, cell: str) -> Iterator[tuple[str, Operation]]:

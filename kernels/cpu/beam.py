@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -24,54 +25,46 @@ class CpuBeamSearch:
         self._scratch = [_Scratch(room) for _ in range(team.threads)]
 
     def __call__(
-        self, log_probs: np.ndarray, lengths: np.ndarray, beam: int, floor: float, most: int, grammar: Grammar
+        self, utterances: Sequence[np.ndarray], beam: int, floor: float, most: int, grammar: Grammar
     ) -> list[list[Reading]]:
         """The likeliest texts of each utterance, the best first; none where the grammar forbids all that was kept.
 
         Parameters
         ----------
-        log_probs : float32 [T, B, C], C-contiguous; what stands beyond a length is not read
-        lengths : int [B], each in 0..T, in any order
+        utterances : float32 [T, C] each, C-contiguous: log-probabilities of the classes; T may be 0
         beam : prefixes kept at each step, >= 1
         floor : labels whose log-probability is not above it do not extend a prefix at that step
         most : texts wanted of each utterance, >= 1; there may be fewer
 
         ValueError where an argument breaks these rules, or a value is no log-probability (NaN, or above 0).
         """
-        check_array("log_probs", log_probs, (*log_probs.shape[:2], None), (np.float32,))
-        check_grammar(grammar, log_probs.shape[2])
+        C = len(grammar.tokens)
+        check_grammar(grammar, C)
+        for number, log_probs in enumerate(utterances):
+            check_array(f"utterance {number}", log_probs, (len(log_probs), C), (np.float32,))
         if beam < 1 or most < 1:
             raise ValueError(f"beam and most must be at least 1, not {beam} and {most}")
-        if lengths.shape != (log_probs.shape[1],) or (
-            len(lengths) and not 0 <= lengths.min() <= lengths.max() <= len(log_probs)
-        ):
-            raise ValueError(
-                f"lengths must be {log_probs.shape[1]} numbers in 0..{len(log_probs)}, not {lengths.tolist()}"
-            )
-        found: list[list[Reading]] = [[] for _ in lengths]
-        shares = min(self._team.threads, len(lengths))
-        longest_first = np.argsort(-lengths, kind="stable").tolist()
-        run = partial(self._share, log_probs, lengths, beam, floor, min(most, beam), _typed(grammar), found)
+        found: list[list[Reading]] = [[] for _ in utterances]
+        shares = min(self._team.threads, len(utterances))
+        longest_first = sorted(range(len(utterances)), key=lambda number: -len(utterances[number]))
+        run = partial(self._share, utterances, beam, floor, min(most, beam), _typed(grammar), found)
         self._team.run([partial(run, index, longest_first[index::shares]) for index in range(shares)])
         return found
 
-    def _share(self, log_probs, lengths, beam, floor, most, grammar, found, index, mine) -> None:
+    def _share(self, utterances, beam, floor, most, grammar, found, index, mine) -> None:
         """The utterances that one thread searches."""
-        _, B, C = log_probs.shape
+        C = len(grammar.tokens)
         scratch = self._scratch[index]
         scratch.reserve(beam, C)
-        flat = log_probs.reshape(-1)
-        for b in mine:
-            T = int(lengths[b])
+        for number in mine:
+            log_probs = _array(utterances[number], np.float32).reshape(-1)
+            T = len(utterances[number])
             t = 0
-            while True:
-                t = search(flat, B, C, b, t, T, beam, np.float32(floor), grammar, scratch.workspace)
-                if t == T:
-                    break
+            while (t := search(log_probs, C, t, T, beam, np.float32(floor), grammar, scratch.workspace)) < T:
                 if t == INVALID:
-                    raise ValueError(f"row {b} holds values that are no log-probabilities")
+                    raise ValueError(f"utterance {number} holds values that are no log-probabilities")
                 scratch.make_room(beam)
-            found[b] = _read(T, most, grammar, scratch.workspace)
+            found[number] = _read(T, most, grammar, scratch.workspace)
 
 
 def check_grammar(grammar: Grammar, classes: int) -> None:

@@ -332,8 +332,8 @@ def _step(x, row, t, C, beam, floor, g, w):
 
 
 @kernel("beam search")
-def search(x, B, C, b, begin, T, beam, floor, g, w):
-    """Steps begin .. T - 1 of utterance b of flat log-probabilities [T B C].
+def search(x, C, begin, T, beam, floor, g, w):
+    """Steps begin .. T - 1 of flat log-probabilities [T C].
 
     Returns T; or the step that it came to, where the workspace is full; or INVALID where a value is no log-probability.
     """
@@ -342,6 +342,6 @@ def search(x, B, C, b, begin, T, beam, floor, g, w):
     for t in range(begin, T):
         if w.counts[NODES] + beam > len(w.parent) or w.counts[ENTRIES] + 2 * beam > len(w.before):
             return t
-        if not _step(x, (t * B + b) * C, t, C, beam, floor, g, w):
+        if not _step(x, t * C, t, C, beam, floor, g, w):
             return INVALID
     return T

@@ -235,12 +235,3 @@ def posteriors(seed: int, T: int, classes: int = len(SYMBOLS), sharpness: float 
     """Log-probabilities float32 [T, C]."""
     logits = np.random.default_rng(seed).standard_normal((T, classes)) * sharpness
     return (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype(np.float32)
-
-
-def batch(each: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities [T, B, C] of several utterances, with NaN behind their ends, and lengths."""
-    lengths = np.array([len(one) for one in each], np.int64)
-    x = np.full((max(lengths), len(each), each[0].shape[1]), np.nan, np.float32)
-    for b, one in enumerate(each):
-        x[: len(one), b] = one
-    return x, lengths

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from beam_cases import SYMBOLS, TASKS, Task, all_texts, batch, collapse, posteriors
+from beam_cases import SYMBOLS, TASKS, Task, all_texts, collapse, posteriors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +28,7 @@ def text_of(reading: Reading) -> str:
 def search(
     each: list[np.ndarray], grammar: Grammar = ANY_TEXT, beam: int = WIDE, most: int = 1, floor: float = NO_FLOOR
 ) -> list[list[Reading]]:
-    return SEARCH(*batch(each), beam, floor, most, grammar)
+    return SEARCH(each, beam, floor, most, grammar)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -127,11 +127,11 @@ def test_labels_below_the_floor_do_not_extend() -> None:
 
 
 def test_a_grammar_that_forbids_all_leaves_nothing() -> None:
-    log_probs = np.full((3, 1, len(SYMBOLS)), -30, np.float32)
-    log_probs[:, 0, SYMBOLS.index("b")] = -1e-6
-    assert SEARCH(log_probs, np.array([3]), 2, -9.0, 1, Task(lexicon=("abc",)).grammar())[0][0].labels.size == 0
-    log_probs[:, 0, :2] = -np.inf
-    assert SEARCH(log_probs, np.array([3]), 2, -9.0, 1, Task(lexicon=("abc",)).grammar()) == [[]]
+    log_probs = np.full((3, len(SYMBOLS)), -30, np.float32)
+    log_probs[:, SYMBOLS.index("b")] = -1e-6
+    assert SEARCH([log_probs], 2, -9.0, 1, Task(lexicon=("abc",)).grammar())[0][0].labels.size == 0
+    log_probs[:, :2] = -np.inf
+    assert SEARCH([log_probs], 2, -9.0, 1, Task(lexicon=("abc",)).grammar()) == [[]]
 
 
 def same(left: Reading, right: Reading) -> bool:
@@ -141,31 +141,31 @@ def same(left: Reading, right: Reading) -> bool:
 @pytest.mark.parametrize("name", ["nothing known", "all", "letters"])
 def test_a_small_workspace_and_more_threads_change_nothing(name: str) -> None:
     grammar = TASKS[name].grammar()
-    x, lengths = batch([posteriors(seed, T) for seed, T in enumerate([300, 7, 1, 120, 64])])
-    roomy = CpuBeamSearch(Team(1), room=100_000)(x, lengths, 10, -9.0, 4, grammar)
+    each = [posteriors(seed, T) for seed, T in enumerate([300, 7, 1, 120, 64])]
+    roomy = CpuBeamSearch(Team(1), room=100_000)(each, 10, -9.0, 4, grammar)
     cramped = CpuBeamSearch(Team(3), room=41)
     for _ in range(2):  # the second time with what the first has left
-        found = cramped(x, lengths, 10, -9.0, 4, grammar)
+        found = cramped(each, 10, -9.0, 4, grammar)
         assert [len(readings) for readings in found] == [len(readings) for readings in roomy]
         assert all(same(*pair) for a, b in zip(found, roomy, strict=True) for pair in zip(a, b, strict=True))
 
 
 def test_memory_grows_with_the_text_alone() -> None:
     """Ten minutes of blanks, now and then unsure, take no more room than a few steps of them."""
-    x = np.log(np.tile(np.array([0.95, 0.01, 0.02, 0.01, 0.01], np.float32), (20_000, 1)))[:, None]
+    x = np.log(np.tile(np.array([0.95, 0.01, 0.02, 0.01, 0.01], np.float32), (20_000, 1)))
     searcher = CpuBeamSearch(Team(1), room=512)
-    searcher(x, np.array([len(x)]), 8, -9.0, 1, ANY_TEXT)
+    searcher([x], 8, -9.0, 1, ANY_TEXT)
     assert len(searcher._scratch[0].workspace.parent) <= 1024
 
 
-def test_lengths_in_any_order_and_of_nothing() -> None:
+def test_utterances_of_any_length_and_of_none() -> None:
     each = [posteriors(0, 3), posteriors(1, 6)[:0], posteriors(2, 5)]
     together = search(each, beam=20)
     assert all(
         same(found[0], search([one], beam=20)[0][0]) for found, one in zip(together, each, strict=True) if len(one)
     )
     assert (together[1][0].labels.size, together[1][0].score) == (0, 0.0)
-    assert SEARCH(np.zeros((4, 1, 5), np.float32)[:, :0], np.zeros(0, np.int64), 1, -9.0, 1, ANY_TEXT) == []
+    assert search([]) == []
 
 
 def test_certain_and_impossible_labels() -> None:
@@ -179,7 +179,7 @@ def test_certain_and_impossible_labels() -> None:
 def test_what_is_no_log_probability_is_refused(value: float) -> None:
     log_probs = posteriors(0, 4)
     log_probs[2, 3] = value
-    with pytest.raises(ValueError, match="row 0 holds values that are no log-probabilities"):
+    with pytest.raises(ValueError, match="utterance 0 holds values that are no log-probabilities"):
         search([log_probs])
 
 
@@ -188,17 +188,19 @@ def test_what_is_no_log_probability_is_refused(value: float) -> None:
     [
         ({"beam": 0}, "at least 1"),
         ({"most": 0}, "at least 1"),
-        ({"lengths": np.array([3, 5])}, r"lengths must be 2 numbers in 0\.\.4"),
-        ({"lengths": np.array([3])}, "lengths must be 2 numbers"),
-        ({"log_probs": np.zeros((4, 2, 5))}, "log_probs must be float32"),
-        ({"grammar": empty_grammar(6)}, "tokens must have the shape"),
+        ({"utterances": [np.zeros((4, 5))]}, "utterance 0 must be float32"),
+        (
+            {"utterances": [np.zeros((4, 5), np.float32), np.zeros((4, 6), np.float32)]},
+            "utterance 1 must have the shape",
+        ),
+        ({"grammar": empty_grammar(6)}, "utterance 0 must have the shape"),
+        ({"grammar": ANY_TEXT._replace(patterns=empty_grammar(6).patterns)}, "patterns must have the shape"),
         ({"grammar": ANY_TEXT._replace(space=5)}, r"space must be a label in 0\.\.4"),
     ],
 )
 def test_wrong_arguments_are_named(change: dict[str, object], message: str) -> None:
     arguments = {
-        "log_probs": np.zeros((4, 2, 5), np.float32),
-        "lengths": np.array([4, 3]),
+        "utterances": [np.zeros((4, 5), np.float32)],
         "beam": 4,
         "floor": -9.0,
         "most": 1,
