@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,14 +33,21 @@ if SIMULATED:
     kernelapi.FakeCUDAShared = _SharedArrays
     sys.setswitchinterval(1e-5)  # the simulator's threads wait for each other by polling
 
-if EXECUTED:  # the device's capability, and the seed of the threads' order
+GPUS: dict[str, Any] = {}  # backends of the executor, by name
+if EXECUTED:
     from ptx.driver import offline_gpu
 
-    _major, _minor, *_seed = map(int, EXECUTED.replace(".", " ").split())
-    _GPU = ExitStack()  # open to the end of the process
-    _GPU.enter_context(offline_gpu((_major, _minor), seed=_seed[0] if _seed else None, races=True))
+    _OPENED = ExitStack()  # to the end of the process; the last one is the GPU of whoever opens "cuda" himself
+    for _cc in ((8, 0), (12, 0), (9, 0)):
+        _name = "cuda" if _cc == (9, 0) else "cuda_sm_{}{}".format(*_cc)
+        GPUS[_name] = _OPENED.enter_context(offline_gpu(_cc, seed=int(EXECUTED), races=True))
 
 LAST = "test_each_kernel_has_one_signature"
+
+
+def active(name: str) -> AbstractContextManager[None]:
+    """Where a backend's GPU is the one that is found."""
+    return GPUS[name].active() if name in GPUS else nullcontext()
 
 
 @cache
@@ -46,26 +55,29 @@ def _available(names: tuple[str, ...]) -> dict[str, Backend]:
     found = {}
     for name in names:
         try:
-            found[name] = open_backend(name, threads=2)
+            with active(name):
+                found[name] = open_backend(name.partition("_")[0], threads=2)
         except BackendUnavailableError:
             continue
     return found
 
 
-FAST = _available(("cuda",) if SIMULATED or EXECUTED else ("cpu", "cuda"))
+FAST = _available(tuple(GPUS) or (("cuda",) if SIMULATED else ("cpu", "cuda")))
 ALL = _available(("reference",)) | FAST
 
 
 @pytest.fixture(params=ALL)
-def backend(request: pytest.FixtureRequest) -> Backend:
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Every backend, the reference too."""
-    return ALL[request.param]
+    with active(request.param):
+        yield ALL[request.param]
 
 
 @pytest.fixture(params=FAST)
-def fast(request: pytest.FixtureRequest) -> Backend:
+def fast(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Every backend but the reference."""
-    return FAST[request.param]
+    with active(request.param):
+        yield FAST[request.param]
 
 
 @pytest.fixture

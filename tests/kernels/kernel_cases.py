@@ -12,7 +12,7 @@ from kernels.interface import Backend, RecurrentLayer, RecurrentShape
 
 CELL_NAMES = tuple(CELLS)
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") != "0"  # CUDA's simulator runs a few blocks a second
-EXECUTED = os.environ.get("ASR_PTX_EXECUTOR", "")  # "9.0" or "9.0 SEED": CUDA's PTX is run on the CPU (tests/ptx)
+EXECUTED = os.environ.get("ASR_PTX_SEED", "")  # CUDA's PTX is run on the CPU (tests/ptx), in an order by this seed
 
 # name -> T, lengths, D, H: no size a multiple of anything, unless it is
 SIZES = {

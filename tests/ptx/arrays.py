@@ -79,7 +79,7 @@ class DeviceArray:
         return DeviceArray(self.allocation, values)
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return int(self.shape[0])
 
     def __array__(self, *args: Any, **options: Any) -> np.ndarray:
         raise TypeError("an array of the device was given to NumPy: copy it to the host")

@@ -28,7 +28,7 @@ import kernels
 from kernels.cuda import device
 from kernels.cuda.plan import Limits
 from ptx.arrays import Allocation, DeviceArray, Memory, api_error
-from ptx.machine import PATIENCE, Options, launch_flat
+from ptx.machine import Options, launch_flat
 from ptx.parser import parse
 from ptx.toolchain import SHARED_OPTIN, current_device, target
 
@@ -54,6 +54,7 @@ class Compiled:
     """One specialisation of a kernel.
 
     name : module.function, and what a closure around it holds
+    static : bytes of shared memory that the kernel itself declares
     threads, shared : of the largest block so far; shared memory in bytes, static and dynamic
     """
 
@@ -61,6 +62,7 @@ class Compiled:
     signature: str
     ptx: str
     cc: tuple[int, int]
+    static: int
     threads: int = 0
     shared: int = 0
     cooperative: bool = False
@@ -82,21 +84,46 @@ class OfflineGpu:
     asked_shared: dict[int, int] = field(default_factory=dict)  # by code library
     _current: Any = None  # the kernel whose arguments are flattened now, and the arrays among them
     _arrays: list[DeviceArray] = field(default_factory=list)
+    _seen: dict[Launch, Launch] = field(default_factory=dict)
     _compiled: dict[int, tuple[Any, Compiled]] = field(default_factory=dict)
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """From here to the end of the block, this is the GPU that numba-cuda finds."""
+        dispatcher = importlib.import_module("numba.cuda.dispatcher")
+        library = importlib.import_module("numba.cuda.codegen").CUDACodeLibrary
+        kernel, original = dispatcher._Kernel, dispatcher._Kernel.launch
+        replacements: list[tuple[Any, str, Any]] = [
+            (kernels, "_require_cuda", lambda: None),
+            (device, "DRIVER", type("GpuDriver", (OfflineDriver,), {"gpu": self})),
+            (kernel, "launch", lambda kernel, *args: self.flatten(kernel, original, *args)),
+            (kernel, "bind", lambda kernel: None),
+            (library, "_ensure_cc", lambda library, wanted=None: wanted or target(self.cc)),
+            (library, "get_cufunc", lambda library: SimpleNamespace(kernel=library)),
+            (dispatcher, "wrap_arg", self.argument),
+            (dispatcher, "LaunchConfig", lambda **options: SimpleNamespace(**options)),
+            (dispatcher, "launch", lambda stream, configuration, *rest: self.launch(configuration, *rest)),
+        ]
+        with ExitStack() as stack:
+            stack.enter_context(current_device(self.cc))
+            for owner, name, value in replacements:
+                stack.enter_context(patch.object(owner, name, value))
+            yield
 
     def compiled(self, kernel: Any) -> Compiled:
         """What is known of one of Numba's kernels; its PTX is made for this device's capability."""
         library = kernel._codelibrary
         if id(library) not in self._compiled:
             ptx = library.get_asm_str(cc=target(self.cc))
-            compiled = Compiled(self._unused_name(_name_of(kernel)), str(kernel.signature), ptx, self.cc)
+            name, static = self._unused_name(_name_of(kernel)), parse(ptx).shared_bytes
+            compiled = Compiled(name, str(kernel.signature), ptx, self.cc, static)
             self.kernels[compiled.name] = compiled
             self._compiled[id(library)] = library, compiled
         return self._compiled[id(library)][1]
 
     def resident_blocks(self, kernel: Any, threads: int, shared: int) -> int:
         """Blocks on the whole device, by shared memory, threads, and registers at 128 a thread."""
-        total = parse(self.compiled(kernel).ptx).shared_bytes + shared + RESERVED_SHARED
+        total = self.compiled(kernel).static + shared + RESERVED_SHARED
         by_shared = (self.shared_optin + RESERVED_SHARED) // total
         by_threads = THREADS.get(self.cc, 1024) // threads
         by_registers = REGISTERS // (ASSUMED_REGISTERS * threads)
@@ -107,18 +134,17 @@ class OfflineGpu:
         kernel, arrays = self._current, list(self._arrays)
         compiled, shared = self.compiled(kernel), configuration.shmem_size
         grid, block = tuple(configuration.grid), tuple(configuration.block)
-        static = parse(compiled.ptx).shared_bytes
-        if static + shared > max(UNASKED_SHARED, self.asked_shared.get(id(library), 0)):
+        total = compiled.static + shared
+        if total > max(UNASKED_SHARED, self.asked_shared.get(id(library), 0)):
             raise api_error("cuLaunchKernelEx", "CUDA_ERROR_INVALID_VALUE")
         resident = self.resident_blocks(kernel, math.prod(block), shared)
         if configuration.is_cooperative and math.prod(grid) > (self.options.resident or resident):
             raise api_error("cuLaunchKernelEx", "CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE")
-        compiled.threads, compiled.shared = (
-            max(compiled.threads, math.prod(block)),
-            max(compiled.shared, static + shared),
-        )
+        compiled.threads = max(compiled.threads, math.prod(block))
+        compiled.shared = max(compiled.shared, total)
         compiled.cooperative |= configuration.is_cooperative
         record = Launch(compiled.name, grid, block, shared, configuration.is_cooperative)
+        record = self._seen.setdefault(record, record)  # thousands are alike
         ranges = [(array.begin, array.end) for array in arrays]
         kept = [weakref.ref(array.allocation) for array in arrays]
 
@@ -247,42 +273,13 @@ def offline_gpu(
     multiprocessors: int = 132,
     shared_optin: int | None = None,
     memory: int = 80 << 30,
-    seed: int | None = None,
-    preempt: bool = False,
-    races: bool = False,
-    resident: int | None = None,
-    patience: int = PATIENCE,
+    **options: Any,
 ) -> Iterator[OfflineGpu]:
-    """Open a GPU of this capability. Sizes in bytes; the other options as those of `ptx.machine.Options`."""
-    gpu = OfflineGpu(
-        cc,
-        multiprocessors,
-        SHARED_OPTIN[cc] if shared_optin is None else shared_optin,
-        Memory(memory),
-        Options(seed, preempt, races, resident, patience),
-    )
-    dispatcher = importlib.import_module("numba.cuda.dispatcher")
-    library = importlib.import_module("numba.cuda.codegen").CUDACodeLibrary
-    original = dispatcher._Kernel.launch
-    replacements: list[tuple[Any, str, Any]] = [
-        (kernels, "_require_cuda", lambda: None),
-        (device, "DRIVER", type("GpuDriver", (OfflineDriver,), {"gpu": gpu})),
-        (dispatcher._Kernel, "launch", lambda kernel, *args: gpu.flatten(kernel, original, *args)),
-        (dispatcher._Kernel, "bind", lambda kernel: None),
-        (library, "_ensure_cc", lambda self, wanted=None: wanted or target(cc)),
-        (library, "get_cufunc", lambda self: SimpleNamespace(kernel=self)),
-        (dispatcher, "wrap_arg", gpu.argument),
-        (dispatcher, "LaunchConfig", lambda **options: SimpleNamespace(**options)),
-        (
-            dispatcher,
-            "launch",
-            lambda stream, configuration, kernel, *values: gpu.launch(configuration, kernel, *values),
-        ),
-    ]
-    with ExitStack() as stack:
-        stack.enter_context(current_device(cc))
-        for owner, name, value in replacements:
-            stack.enter_context(patch.object(owner, name, value))
+    """A GPU of this capability, and numba-cuda's calls to a driver answered by it; sizes in bytes, options as those of
+    `ptx.machine.Options`. After it another one may be opened, or this one again by `gpu.active()`."""
+    shared = SHARED_OPTIN[cc] if shared_optin is None else shared_optin
+    gpu = OfflineGpu(cc, multiprocessors, shared, Memory(memory), Options(**options))
+    with gpu.active():
         yield gpu
 
 

@@ -178,7 +178,6 @@ def _turn(function, states, status, environment, order, lag, random, locals_at, 
         thread = order[k]
         if status[thread] == RUNS:
             if seeded and lag[thread] > 1 and _random(random, lag[thread]):
-                progress = True
                 continue
             environment[LOCAL] = locals_at + thread * environment[LOCAL_BYTES]
             code = run_thread(function, states[thread].ctypes.data, environment.ctypes.data)

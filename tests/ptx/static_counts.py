@@ -29,8 +29,8 @@ class Counts:
     shared : bytes of shared memory of a block whose size the kernel's code fixes; what a launch adds is not in it
     ffma, lds, lds128, ldg, ldg128, instructions : in the whole kernel, the wide ones counted in both
     loop_ffma ... loop_instructions : in the innermost loop that has the most multiply-adds; 0 where none has any
-    ahead, ahead128 : the most loads of the device's memory that one pass of an innermost loop has under way, of 32 and
-        of 128 bits
+    ahead, ahead128 : the most loads of the device's memory, of 32 and of 128 bits, that a thread has under way before
+        it waits for one
     """
 
     registers: int
@@ -83,9 +83,25 @@ class Assembled:
             _count(hottest, "LDS"),
             _count(hottest, "LDS", "128"),
             len(hottest),
-            max((_count(body, "LDG") - _count(body, "LDG", "128") for body in bodies), default=0),
-            max((_count(body, "LDG", "128") for body in bodies), default=0),
+            self._under_way(1),
+            self._under_way(4),
         )
+
+    def _under_way(self, width: int) -> int:
+        """The most loads of so many registers that are pending, as the code stands. One that is waited for has those
+        before it done as well."""
+        pending: list[set[int]] = []
+        most = 0
+        for opcode, operands in self.code:
+            named = {int(register) for register in re.findall(r"\bR(\d+)\b", operands)}
+            waited = [index for index, loaded in enumerate(pending) if loaded & named]
+            pending = pending[max(waited) + 1 :] if waited else pending
+            name, *details = opcode.split(".")
+            target = re.match(r"\s*R(\d+)", operands)
+            if name == "LDG" and target and width == next((n for n, d in ((4, "128"), (2, "64")) if d in details), 1):
+                pending.append(set(range(int(target[1]), int(target[1]) + width)))
+                most = max(most, len(pending))
+        return most
 
 
 def _count(opcodes: Sequence[str], name: str, width: str = "") -> int:

@@ -9,14 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kernels.cuda.device import cuda
 from ptx.machine import KernelFaultError, Options, launch, launch_flat
 from ptx.parser import PtxError, parse
-from ptx.toolchain import ARCHITECTURES, compile_ptx, cuda, missing
+from ptx.toolchain import ARCHITECTURES, compile_ptx, missing
 from ptx.translate import translate
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
-DTYPES = {"s16": np.int16, "u16": np.uint16, "s32": np.int32, "u32": np.uint32, "s64": np.int64, "u64": np.uint64}
+DTYPES: dict[str, Any] = {
+    "s16": np.int16,
+    "u16": np.uint16,
+    "s32": np.int32,
+    "u32": np.uint32,
+    "s64": np.int64,
+    "u64": np.uint64,
+}
 DTYPES |= {"b32": np.uint32, "b64": np.uint64, "f32": np.float32, "f64": np.float64, "u8": np.uint8}
 COUNT = 64
 

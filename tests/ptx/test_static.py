@@ -319,6 +319,22 @@ def test_each_fault_is_found() -> None:
     assert 0 < counts.loop_instructions < counts.instructions
 
 
+def test_loads_under_way_end_where_one_is_waited_for() -> None:
+    text = """
+        /*0000*/                   LDG.E R1, [R20.64] ;
+        /*0010*/                   LDG.E R2, [R20.64+0x4] ;
+        /*0020*/                   LDG.E.128 R4, [R20.64+0x8] ;
+        /*0030*/                   LDG.E R3, [R20.64+0x4] ;
+        /*0040*/                   FADD R9, R2, R9 ;
+        /*0050*/                   LDG.E R8, [R20.64+0x4] ;
+        /*0060*/                   FADD R9, R7, R9 ;
+"""
+    code, loops = static_counts.disassembled(text)
+    counts = Assembled(1, 0, 0, 0, code, loops).counts()
+    assert (counts.ahead, counts.ahead128) == (3, 1)
+    assert (counts.ldg, counts.ldg128) == (5, 1)
+
+
 def test_innermost_loops_are_told_from_those_around_them() -> None:
     text = """
 .L_outer:
