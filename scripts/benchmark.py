@@ -29,6 +29,7 @@ from asr.errors import AsrError, UsageError
 
 CORPORA = Path(os.environ.get("ASR_CORPORA", Path(__file__).resolve().parents[2] / "shared" / "corpora"))
 TRAINING = f"an4:{CORPORA / 'an4'}:train"
+MODELLED = ("H100 SXM", "A100 SXM", "RTX 5090")  # in the document; an H200 has an H100's multiprocessors
 LISTENING = (f"an4:{CORPORA / 'an4'}:test", f"kaldi:{CORPORA / 'speechocean762' / 'dev'}")
 
 
@@ -160,6 +161,18 @@ def starts(
 
 
 @app.command()
+def model(
+    machine: Annotated[str, typer.Option("--machine", help="A GPU that the model knows.")] = "H100 SXM",
+) -> None:
+    """How long the CUDA kernels should take on a GPU, part by part, from their code. Nothing is measured or run."""
+    from benchmarks import cuda_model
+
+    if machine not in cuda_model.MACHINES:
+        raise UsageError(f"--machine {machine}: the model knows {', '.join(cuda_model.MACHINES)}")
+    print(model_tables(machine))
+
+
+@app.command()
 def tables(
     document: Annotated[Path, typer.Argument(metavar="FILE", help="A Markdown file with marks for the tables.")],
     seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="For each table.")] = 600.0,
@@ -176,6 +189,7 @@ def tables(
         "transcribe": lambda: report.as_markdown(transcribe_rows(None, seconds, 3, 1, None, corpora, model)),
         "features": lambda: report.as_markdown(features_rows(seconds, 3, 130, corpora)),
         "startup": lambda: report.as_markdown(startup_rows(None, seconds, 5, model)),
+        "cuda-model": lambda: "\n\n".join(map(model_tables, MODELLED)),
     }
     text = document.read_text()
     unmarked = [name for name in only or makers if name not in makers or not report.marked(text, name)]
@@ -184,6 +198,12 @@ def tables(
     for name in only or makers:
         text = report.fill(text, name, makers[name]())
         document.write_text(text)
+
+
+def model_tables(machine: str) -> str:
+    from benchmarks import cuda_model
+
+    return cuda_model.tables(cuda_model.MACHINES[machine], list(cuda_cases.LAYERS), list(cuda_cases.LOSSES))
 
 
 def train_step_rows(

@@ -97,7 +97,7 @@ LIKELY = Latencies(cache=280, shared=30, cell=600, barrier=1200, launch=1500, pr
 BEST = Latencies(cache=250, shared=25, cell=400, barrier=800, launch=1000, product=0.85, walk=220, host=8000)
 WORST = Latencies(cache=330, shared=33, cell=900, barrier=2000, launch=2500, product=0.60, walk=600, host=30000)
 LAUNCHES = {"infer": 15, "train": 50}  # of a bidirectional layer, as `Counters` counts them
-CTC_LAUNCHES = 6
+CTC_LAUNCHES, UPDATE_LAUNCHES = 6, 15
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Loop:
     """What the snapshot says of a kernel of time steps.
 
     multiply_adds, instructions : of one pass of the products' loop, for a warp
-    ahead, ahead128 : loads of the device's memory that are under way together, of 32 and of 128 bits
+    ahead, ahead128 : loads of the device's memory that a thread has under way together, of 32 and of 128 bits
     """
 
     multiply_adds: int
@@ -343,6 +343,50 @@ def kernels_of(machine: Machine, B: int, H: int, known: Mapping[tuple[str, str],
     }
 
 
+@dataclass(frozen=True)
+class Update:
+    """A training step of a network: recurrent layers, an output layer, the loss, clipping and SGD.
+
+    weights : of all layers; SGD reads and writes them, the gradients and the velocity
+    """
+
+    layers: tuple[Shape, ...]
+    loss: Loss
+    weights: int
+
+    @property
+    def output_flops(self) -> float:
+        last = self.layers[-1]
+        return 3 * 2.0 * last.T * last.B * 2 * last.H * self.loss.C
+
+    @property
+    def moved(self) -> float:
+        """Bytes of the optimiser's step, and of the gradient's norm."""
+        return 6.0 * self.weights * FLOAT
+
+    def floor(self, machine: Machine) -> float:
+        """Milliseconds."""
+        layers = sum(layer_floor(machine, shape, True) for shape in self.layers)
+        return layers + (self.output_flops / machine.peak + (self.moved + self.loss.floor) / machine.memory) / 1e6
+
+    def time(self, prospect: Prospect) -> Time:
+        """Where all layers have one plan."""
+        machine, latencies = prospect.machine, prospect.latencies
+        total = loss_time(machine, latencies, self.loss)
+        for shape in self.layers:
+            total += layer_time(prospect, shape, True)
+        rest = self.output_flops / (machine.peak * latencies.product) / 1e6 + self.moved / machine.memory / 1e6
+        return total + Time(rest, UPDATE_LAUNCHES * latencies.host / 1e6)
+
+
+def an4_update() -> Update:
+    """The longest batch of `speech.write_synthetic`."""
+    T, B, H, C, S = 170, 16, 256, 29, 30
+    layers = tuple(Shape(T, B, D, H) for D in (180, 2 * H, 2 * H))
+    weights = sum(2 * 4 * H * (layer.D + H + 2) for layer in layers) + C * (2 * H + 1)
+    return Update(layers, Loss(T, B, C, S), weights)
+
+
 HEADINGS = (
     "T,B,D,H",
     "blocks",
@@ -389,9 +433,10 @@ def _blocks(tiling: Tiling, plan: Plan) -> str:
     return f"{plan.blocks} of {tiling.units} x {tiling.rows}, {tiling.threads} threads, {mode}"
 
 
-def _range(values: Sequence[float]) -> str:
-    likely, best, worst = values
-    return f"{likely:.1f} ({best:.1f} to {worst:.1f})"
+def _range(values: Sequence[float], digits: int = 1) -> str:
+    """What is likely, and within which bounds."""
+    likely, best, worst = (f"{value:.{digits}f}" for value in values)
+    return f"{likely} ({best} to {worst})"
 
 
 def steps_table(machine: Machine, sizes: Sequence[tuple[int, int]], known: Mapping[tuple[str, str], Loop]) -> str:
@@ -405,3 +450,29 @@ def steps_table(machine: Machine, sizes: Sequence[tuple[int, int]], known: Mappi
             step = prospect.step(way)
             rows.append([f"{B},{H}", way, *(f"{getattr(step, name):.2f}" for name in names), f"{step.total:.2f}"])
     return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+
+
+def others_table(machine: Machine, losses: Sequence[Loss], known: Mapping[tuple[str, str], Loop]) -> str:
+    """Markdown: CTC losses, and the training step of AN4's network."""
+    rows = [["what", "floor, ms", "estimate, ms", "measured"], ["---"] * 4]
+    for loss in losses:
+        times = [loss_time(machine, latencies, loss).total for latencies in (LIKELY, BEST, WORST)]
+        name = f"CTC {loss.T},{loss.B},{loss.C},{loss.S}"
+        rows.append([name, f"{loss.floor / machine.memory / 1e6:.3f}", _range(times, 2), "not measured"])
+    update = an4_update()
+    B, H = update.layers[0].B, update.layers[0].H
+    likely = Prospect(machine, plan_for(machine, B, H), kernels_of(machine, B, H, known))
+    times = [update.time(replace(likely, latencies=latencies)).total for latencies in (LIKELY, BEST, WORST)]
+    rows.append(["training step of AN4's network", f"{update.floor(machine):.2f}", _range(times), "not measured"])
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+
+
+def tables(machine: Machine, layers: Sequence[Sequence[int]], losses: Sequence[Sequence[int]]) -> str:
+    """All of it, for one machine."""
+    known = loops()
+    shapes = [Shape(*sizes) for sizes in layers]
+    sizes = list(dict.fromkeys((shape.B, shape.H) for shape in shapes))
+    head = f"{machine.name}: {machine.multiprocessors} multiprocessors at {machine.clock} GHz, "
+    head += f"{machine.peak / 1e3:.0f} TFLOP/s in float32, {machine.memory / 1e3:.1f} TB/s of memory."
+    parts = [table(machine, shapes, known), steps_table(machine, sizes, known)]
+    return "\n\n".join([head, *parts, others_table(machine, [Loss(*loss) for loss in losses], known)])
