@@ -29,7 +29,8 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 libdevice: Any = None if SIMULATED else importlib.import_module("numba.cuda.libdevice")
 
 # Types of a kernel's arguments: arrays of one dimension, and a whole number
-_types: Any = importlib.import_module("numba.types" if SIMULATED else "numba.cuda.types")
+_own = not SIMULATED and cuda.implementation == "NVIDIA"
+_types: Any = importlib.import_module("numba.cuda.types" if _own else "numba.types")
 FLOATS, INTEGERS, INTEGER = _types.float32[::1], _types.int32[::1], _types.int32
 
 THREADS = 2 if SIMULATED else 256  # of a block over flat values
@@ -43,14 +44,15 @@ config.CUDA_LOW_OCCUPANCY_WARNINGS = False  # a small batch is no mistake
 Array = Any
 
 
-def kernel(function: Any = None, *, threads: int | None = None, name: str | None = None) -> Any:
+def kernel(function: Any = None, *, threads: int | None = None, resident: int = 1, name: str | None = None) -> Any:
     """A function that the host launches; compiled for the device at its first launch.
 
-    With `threads`, the size of its blocks, the compiler may give each thread its share of all registers. A kernel made
-    for some sizes has a `name` that tells them, by which its machine code is kept (`kernels.cuda.cache`). Without
-    `fastmath`: that would let the compiler reorder sums, which cancels the rounding in `scalar.exp2`.
+    With `threads`, the size of its blocks, the compiler may give each thread its share of all registers, so that
+    `resident` blocks have room on a multiprocessor. A kernel made for some sizes has a `name` that tells them, by which
+    its machine code is kept (`kernels.cuda.cache`). Without `fastmath`: that would let the compiler reorder sums,
+    which cancels the rounding in `scalar.exp2`.
     """
-    options = {} if SIMULATED or threads is None else {"launch_bounds": (threads, 1)}
+    options = {} if SIMULATED or threads is None else {"launch_bounds": (threads, resident)}
 
     def decorate(function: Any) -> Any:
         function.__qualname__ = name or function.__qualname__

@@ -43,4 +43,3 @@ BACKWARD = {name: _twin(cell.backward, _CELLS) for name, cell in cells.CELLS.ite
 _MIXING = dict(vars(mixing))
 _MIXING["mix"] = _twin(mixing.mix, _MIXING)
 stays = _twin(mixing.stays, _MIXING)
-

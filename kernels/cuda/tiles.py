@@ -9,11 +9,11 @@ direction), so that all accesses to shared memory are 128 bits wide and those of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from typing import Any
 
-from kernels.cuda.device import SIMULATED, cuda, device_function
+from kernels.cuda.device import SIMULATED, cuda, device_function, kernel
 from kernels.cuda.memory import dynamic_shared, load, load4, load_quads, outer, plus, scatter, store, store4, zeros
 from kernels.scalar import ZERO
 
@@ -246,5 +246,5 @@ def product_kernel(form: Form) -> Any:
         if two_quads:
             write(out, place + row_gap * ldo, ldo, sums[half:], m + row_gap, M, n, N, add)
 
-    options = {} if SIMULATED else {"launch_bounds": (tile.threads, tile.resident)}
-    return cuda.jit(**options)(product)
+    key = "-".join(str(int(value)) for value in (height, width, *astuple(form)[1:]))
+    return kernel(product, threads=tile.threads, resident=tile.resident, name=f"product-{key}")

@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 # What the simulator can do in a minute, in as many processes as there are small machines' cores: files, and `-k`
 RUNS = {
     "operations": (
-        ("test_recurrent.py", "test_ctc.py", "test_elementwise.py", "test_checks.py"),
+        ("test_recurrent.py", "test_ctc.py", "test_elementwise.py", "test_checks.py", "test_cuda_products.py"),
         "cuda and (not test_recurrent or bidirectional and (equals_the_reference or bad_frame or padding and gru))",
     ),
     "training": (("test_cuda.py",), "cuda"),
