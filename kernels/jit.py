@@ -42,12 +42,17 @@ subroutine = register_jitable
 intrinsic: Any = _intrinsic  # typed as what it makes: a function of the arguments after the typing context
 
 
-def kernel(name: str) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function on its first call, without the interpreter lock; `name` is what a person reads."""
+def kernel(name: str, allocates: bool = True) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function on its first call, without the interpreter lock; `name` is what a person reads.
+
+    One that makes no arrays (`allocates`) need not count references to them, which it would wherever it takes one out
+    of a tuple: in branched code that may cost far more than the work.
+    """
 
     def compile_lazily(function: Callable[..., Any]) -> Any:
         function.__qualname__ = name.replace(" ", "_")  # names its files in the cache: one kernel, one file
-        dispatcher: Any = numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
+        options: dict[str, Any] = {} if allocates else {"_nrt": False}
+        dispatcher: Any = numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy", **options)(function)
         dispatcher._cache = _KernelCache(dispatcher.py_func)
         KERNELS[name] = dispatcher
         return dispatcher

@@ -331,7 +331,7 @@ def _step(x, row, t, C, beam, floor, g, w):
     return valid
 
 
-@kernel("beam search")
+@kernel("beam search", allocates=False)
 def search(x, C, begin, T, beam, floor, g, w):
     """Steps begin .. T - 1 of flat log-probabilities [T C].
 

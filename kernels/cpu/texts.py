@@ -105,7 +105,7 @@ def _texts(g, w, side, slots):
     return count
 
 
-@kernel("beam results")
+@kernel("beam results", allocates=False)
 def results(T, most, g, w, sizes, labels, firsts, stops, peaks, scores):
     """The `most` best texts, the best first; returns how many there are.
 
