@@ -244,6 +244,16 @@ def test_the_bare_tile_comes_near_the_peak_but_not_above() -> None:
     assert 0.3 < max(speeds) / max(peaks) < 1.15  # wide: the machine may be busy
 
 
+def test_the_model_of_a_gpu_needs_none() -> None:
+    done = benchmark("model", "--machine", "A100 SXM")
+    assert done.returncode == 0, done.stderr
+    assert "108 multiprocessors" in done.stdout
+    assert "| 500,16,39,256 |" in done.stdout
+    done = benchmark("model", "--machine", "abacus")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the model knows H100 SXM" in done.stderr
+
+
 def test_tables_go_between_their_marks(tmp_path: Path) -> None:
     document = tmp_path / "speed.md"
     document.write_text("# Speed\n\n<!-- machine -->\nold\n<!-- end of machine -->\n\nThe end.\n")
@@ -260,5 +270,5 @@ def test_tables_go_between_their_marks(tmp_path: Path) -> None:
 
 def test_the_document_has_a_place_for_every_table() -> None:
     text = (ROOT / "docs" / "performance.md").read_text()
-    names = ("machine", "recurrence", "ctc", "train-step", "transcribe", "features", "startup")
+    names = ("machine", "recurrence", "ctc", "train-step", "transcribe", "features", "startup", "cuda-model")
     assert [name for name in names if not report.marked(text, name)] == []
