@@ -17,7 +17,7 @@ from asr.training import alterations
 from asr.training.config import PLAIN, AugmentConfig, Copy, CorpusConfig, TrainingConfig
 from asr.training.streams import stream
 
-__all__ = ["PLAIN", "copy_frames", "draw", "draw_copies", "draw_present", "vary"]
+__all__ = ["PLAIN", "alter", "copy_frames", "draw", "draw_copies", "draw_present", "vary"]
 
 
 def draw_copies(config: AugmentConfig, utterances: int, epochs: int, seed: int) -> np.ndarray:
@@ -63,13 +63,24 @@ def copy_frames(
 
     voices : samples of other utterances, for a copy whose noise is speech
     """
+    altered = alter(sound, utterance, copy, snr_spread, voices)
+    factor = _factors(utterance, copy)[2]
+    return features.extract(
+        altered, dataclasses.replace(config, hop=min(config.hop * copy.hop * factor, config.window))
+    )
+
+
+def alter(
+    sound: Audio, utterance: Utterance, copy: Copy, snr_spread: float, voices: Sequence[np.ndarray] = ()
+) -> Audio:
+    """The sound of one altered copy: all of it but the hop, which is the frames'."""
     samples, rate = sound.samples, sound.rate
-    factors = 1 + draw(utterance, copy, "spread").uniform(-copy.spread, copy.spread, 3)
-    if copy.speed * factors[0] != 1:
-        samples = audio.speed(samples, copy.speed * factors[0], rate)
+    faster, longer, _ = _factors(utterance, copy)
+    if copy.speed * faster != 1:
+        samples = audio.speed(samples, copy.speed * faster, rate)
     if copy.reverb is not None:
         room = draw(utterance, copy, "room")
-        samples = alterations.reverberate(samples, copy.reverb * factors[1], rate, room)
+        samples = alterations.reverberate(samples, copy.reverb * longer, rate, room)
     if copy.snr is not None:
         samples = _noisy(samples, copy, snr_spread, draw(utterance, copy, "noise"), voices)
     if copy.stop:
@@ -78,8 +89,7 @@ def copy_frames(
         samples = _BANDS[copy.band](samples, rate)
     if copy.level is not None:
         samples = alterations.set_level(samples, copy.level)
-    scaled = dataclasses.replace(config, hop=min(config.hop * copy.hop * factors[2], config.window))
-    return features.extract(dataclasses.replace(sound, samples=samples), scaled)
+    return dataclasses.replace(sound, samples=samples)
 
 
 def draw(utterance: Utterance, copy: Copy, name: str) -> np.random.Generator:
@@ -88,6 +98,12 @@ def draw(utterance: Utterance, copy: Copy, name: str) -> np.random.Generator:
     variant = copy.variant()
     plain = variant == variant[:3]  # speed, hop and noise alone: as when there was nothing else
     return stream(seed, name, *(() if plain else (zlib.crc32(json.dumps(variant).encode()),)))
+
+
+def _factors(utterance: Utterance, copy: Copy) -> tuple[float, float, float]:
+    """What the spread multiplies speed, reverberation and hop by."""
+    faster, longer, farther = 1 + draw(utterance, copy, "spread").uniform(-copy.spread, copy.spread, 3)
+    return float(faster), float(longer), float(farther)
 
 
 def vary(frames: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
