@@ -12,13 +12,17 @@ if TYPE_CHECKING:
     from kernels.driver import CudaStatus
     from kernels.interface import Backend
 
-__all__ = ["BackendUnavailableError", "DeviceMemoryError", "cuda_status", "open_backend"]
+__all__ = ["BackendUnavailableError", "DeviceFailedError", "DeviceMemoryError", "cuda_status", "open_backend"]
 
 PROJECT = "asr-from-sound"  # another package that installs a module named `kernels` has no such mark
 
 
 class BackendUnavailableError(RuntimeError):
     """The machine asked for is not here; the message says why and what to do."""
+
+
+class DeviceFailedError(RuntimeError):
+    """The device stopped in the midst of its work; nothing on it can be used any more by this process."""
 
 
 class DeviceMemoryError(MemoryError):

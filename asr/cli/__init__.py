@@ -15,9 +15,9 @@ import typer
 from typer.core import TyperGroup
 
 import asr
-from asr.cli import doctor, evaluate, info, messages, train, transcribe, warmup
+from asr.cli import compare, doctor, evaluate, info, lm, messages, train, transcribe, warmup
 from asr.errors import AsrError
-from kernels import DeviceMemoryError
+from kernels import DeviceFailedError, DeviceMemoryError
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 GARBAGE_THRESHOLD = 200_000  # objects; Python's 700 has it look for garbage all through the imports, a fifth of a start
@@ -36,6 +36,9 @@ class _Commands(TyperGroup):
         except AsrError as error:
             messages.say(str(error))
             raise typer.Exit(error.exit_code) from None
+        except DeviceFailedError as error:
+            messages.say(str(error))
+            raise typer.Exit(AsrError.exit_code) from None
         except DeviceMemoryError as error:  # of a command that has no batch to name
             messages.say(f"{error}; end what else uses it, or use --device cpu")
             raise typer.Exit(AsrError.exit_code) from None
@@ -63,9 +66,11 @@ app = typer.Typer(name="asr", cls=_Commands, no_args_is_help=True, add_completio
 app.command("transcribe")(transcribe.transcribe)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("info")(info.info)
 app.command("warmup")(warmup.warmup)
 app.command("doctor")(doctor.doctor)
+app.add_typer(lm.app, name="lm")
 
 
 def _print_version(wanted: bool) -> None:

@@ -43,7 +43,7 @@ class CudaBackend:
         self._products = Products(self.device, tf32=os.environ.get("ASR_CUDA_TF32") == "1")
 
     def describe(self) -> str:
-        return f"cuda ({self.device.describe()})"
+        return f"cuda ({self.device.describe()}; {self._products.describe()})"
 
     def explain(self, shape: RecurrentShape, batch: int) -> str:
         return self.recurrent(shape).plan(batch).describe()

@@ -11,13 +11,14 @@ from __future__ import annotations
 import importlib
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from kernels import BackendUnavailableError, DeviceMemoryError
+from kernels import BackendUnavailableError, DeviceFailedError, DeviceMemoryError
 from kernels.cuda.plan import Limits
 
 config: Any = importlib.import_module("numba.core.config")  # typed so, since it makes its names at run time
@@ -204,11 +205,13 @@ class Device:
         self.counters.uploads += 1
         self.counters.uploaded_bytes += host.nbytes
         if host.size:
-            self.driver.copy_in(np.ascontiguousarray(host), array)
+            with _failures():
+                self.driver.copy_in(np.ascontiguousarray(host), array)
 
     def download(self, array: Array) -> np.ndarray:
         """A copy on the host, after all that was launched before."""
-        host = self.driver.copy_out(array)
+        with _failures():
+            host = self.driver.copy_out(array)
         self.counters.downloads += 1
         self.counters.downloaded_bytes += host.nbytes
         return host
@@ -266,6 +269,20 @@ class Device:
     def milliseconds(self, work: Callable[[], None]) -> float:
         """The device's time for what a function launches, by events."""
         return self.driver.milliseconds(work)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """An error of the driver, which a copy learns of after the launches before it, becomes a DeviceFailedError."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ != "CudaAPIError":
+            raise
+        raise DeviceFailedError(
+            f"the GPU stopped with an error ({_first_line(error)}): start again, with ASR_CUDA_MODE=stepwise if "
+            "it stops there too, or use the device cpu"
+        ) from error
 
 
 def _typed(arg: Any) -> Any:

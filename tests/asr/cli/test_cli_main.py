@@ -15,7 +15,7 @@ from outcome import RunAsr, without_compiling
 
 import asr
 from asr.cli import messages
-from kernels import DeviceMemoryError
+from kernels import DeviceFailedError, DeviceMemoryError
 
 COMMANDS = ("transcribe", "train", "evaluate", "info", "doctor")
 
@@ -169,6 +169,14 @@ def test_a_device_that_is_full_is_a_line(run_asr: RunAsr, monkeypatch: pytest.Mo
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert err.startswith("asr: the GPU's memory is full: 5.0 MB more were asked for")
     assert err.endswith("; end what else uses it, or use --device cpu\n")
+
+
+def test_a_device_that_stops_is_a_line(run_asr: RunAsr, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise DeviceFailedError("the GPU stopped")
+
+    monkeypatch.setattr("kernels.warmup.warm_up", fail)
+    assert run_asr("warmup") == (1, "", "asr: the GPU stopped\n")
 
 
 def test_warnings_are_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,54 @@
+"""What the device says of itself, and what becomes of the driver's errors."""
+
+from __future__ import annotations
+
+import pytest
+
+import kernels
+from kernels.interface import RecurrentShape
+from ptx.arrays import api_error
+from ptx.driver import offline_gpu
+
+
+def test_an_error_of_the_driver_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise api_error("cuMemcpyDtoHAsync", "CUDA_ERROR_LAUNCH_FAILED")
+
+    with offline_gpu():
+        backend = kernels.open_backend("cuda")
+        array = backend.zeros((4,))
+        monkeypatch.setattr(backend.device.driver, "copy_out", fail)
+        with pytest.raises(kernels.DeviceFailedError, match=r"LAUNCH_FAILED.*ASR_CUDA_MODE=stepwise"):
+            backend.to_host(array)
+
+
+def test_a_device_describes_itself() -> None:
+    with offline_gpu(cc=(8, 0)):
+        text = kernels.open_backend("cuda").describe()
+    assert text.startswith("cuda (executor of sm_80; own kernel, float32 (no cuBLAS")
+
+
+@pytest.mark.parametrize(
+    ("mode", "hidden", "batch", "expected"),
+    [
+        ("auto", 256, 16, "persistent, one launch; 128 blocks of 16 units x 4 utterances"),
+        ("auto", 1024, 64, "stepwise, launches as a CUDA graph"),
+        ("stepwise", 256, 16, "stepwise, launches as a CUDA graph"),
+    ],
+)
+def test_the_choice_of_mode_is_explained(mode: str, hidden: int, batch: int, expected: str) -> None:
+    with offline_gpu(cc=(9, 0)):
+        backend = kernels.open_backend("cuda")
+        backend.mode = mode
+        assert backend.explain(RecurrentShape("lstm", 39, hidden), batch).startswith(expected)
+
+
+def test_a_mode_that_cannot_be_had_is_refused() -> None:
+    with offline_gpu(cc=(9, 0)):
+        backend = kernels.open_backend("cuda")
+        backend.mode = "persistent"
+        with pytest.raises(ValueError, match="cannot hold all blocks"):
+            backend.explain(RecurrentShape("lstm", 39, 1024), 64)
+        backend.mode = "quick"
+        with pytest.raises(ValueError, match="unknown mode 'quick'; choose one of auto, persistent, stepwise"):
+            backend.recurrent(RecurrentShape("lstm", 39, 8))
