@@ -96,8 +96,8 @@ class Latencies:
 LIKELY = Latencies(cache=280, shared=30, cell=600, barrier=1200, launch=1500, product=0.75, walk=350, host=18000)
 BEST = Latencies(cache=250, shared=25, cell=400, barrier=800, launch=1000, product=0.85, walk=220, host=8000)
 WORST = Latencies(cache=330, shared=33, cell=900, barrier=2000, launch=2500, product=0.60, walk=600, host=30000)
-LAUNCHES = {"infer": 15, "train": 50}  # of a bidirectional layer, as `Counters` counts them
-CTC_LAUNCHES, UPDATE_LAUNCHES = 6, 15
+LAUNCHES = {"infer": 7, "train": 32}  # of a bidirectional layer, as `kernels.cuda.device.Counters` counts them
+CTC_LAUNCHES, UPDATE_LAUNCHES = 4, 10  # of a loss, and of an update beside its layers and its loss
 
 
 @dataclass(frozen=True)
