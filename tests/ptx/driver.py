@@ -177,7 +177,10 @@ class OfflineGpu:
     def flatten(self, kernel: Any, original: Callable[..., None], *args: Any) -> None:
         """Numba's own launch of a kernel, and of which one."""
         self._current, self._arrays = kernel, []
-        original(kernel, *args)
+        try:
+            original(kernel, *args)
+        finally:
+            self._arrays = []
 
     def argument(self, array: Any) -> Any:
         """In place of `wrap_arg`: what Numba asks of an array."""

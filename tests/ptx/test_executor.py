@@ -125,7 +125,7 @@ def permuted(a: np.ndarray, b: np.ndarray, choice: np.ndarray) -> np.ndarray:
 
 
 INT, UINT, FLOAT = ["s32", "s32"], ["u32", "u32"], ["f32", "f32"]
-CASES: dict[str, tuple[list[str], str, Callable[..., np.ndarray]]] = {
+CASES: dict[str, tuple[list[str], str, Callable[..., Any]]] = {
     "add.s32 %o, %a, %b;": (INT, "s32", lambda a, b: a + b),
     "sub.s64 %o, %a, %b;": (["s64", "s64"], "s64", lambda a, b: a - b),
     "add.ftz.f32 %o, %a, %b;": (FLOAT, "f32", lambda a, b: a + b),

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 KERNELS = Path(__file__).parents[1] / "kernels"
-OTHERS = "cuda_sm_ and (test_equals_the_reference and bidirectional and (unequal or wide) or by_hand or feasible or dense)"
+OTHERS = (
+    "cuda_sm_ and (test_equals_the_reference and bidirectional and (unequal or wide) or by_hand or feasible or dense)"
+)
 RUNS = {  # seed, files, `-k`
     "recurrent": (1, ("test_recurrent.py",), f"cuda and not cuda_sm_ or {OTHERS}"),
     "operations": (
