@@ -1,19 +1,26 @@
-"""How well a recogniser does on labelled speech: error rates, speed, and examples to look at."""
+"""How well a recogniser does on labelled speech: error rates and how far to trust them, speed, examples to look at."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
 
 from asr.alphabet import normalise, strip_punctuation
 from asr.corpora.utterance import Utterance
 from asr.errors import AsrError, CorpusError
 from asr.model import Model
 from asr.recognizer import Recognizer
-from asr.scoring import Score, alignment, score
+from asr.scoring import Confusions, Score, alignment, confusions, score
+from asr.statistics import Interval, grouped, rate_interval
+
+Kind = TypeVar("Kind", str, tuple[str, str])
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class Result:
     score: Score
     seconds: float
     confidence: float
+    speaker: str = ""
 
     @property
     def alignment(self) -> str:
@@ -47,10 +55,45 @@ class Evaluation:
     failures: tuple[tuple[str, AsrError], ...]
     decode_seconds: float
 
-    @property
+    @cached_property
     def score(self) -> Score:
         """Counts over all results."""
         return sum((result.score for result in self.results), Score())
+
+    @cached_property
+    def wer_interval(self) -> Interval | None:
+        """Where the word error rate lies with 95 % confidence, utterances resampled; None where nothing can be said
+        (`statistics.rate_interval`)."""
+        return rate_interval(*word_counts(self.results))
+
+    @cached_property
+    def cer_interval(self) -> Interval | None:
+        """As `wer_interval`, of the character error rate."""
+        characters = [(each.score.characters.errors, each.score.characters.reference) for each in self.results]
+        return rate_interval(*np.array(characters, np.int64).reshape(-1, 2).T)
+
+    @cached_property
+    def wer_interval_by_speaker(self) -> Interval | None:
+        """As `wer_interval`, speakers resampled with all that they said, since one speaker's utterances are not
+        independent; None with fewer than two speakers, or with one unnamed."""
+        if not all(result.speaker for result in self.results):
+            return None
+        return rate_interval(*grouped(word_counts(self.results), [result.speaker for result in self.results]))
+
+    @cached_property
+    def speakers(self) -> dict[str, Score]:
+        """Counts of each named speaker, highest word error rate first."""
+        scores: dict[str, Score] = {}
+        for result in self.results:
+            if result.speaker:
+                scores[result.speaker] = scores.get(result.speaker, Score()) + result.score
+        rates = {name: one.words.errors / max(one.words.reference, 1) for name, one in scores.items()}
+        return {name: scores[name] for name in sorted(scores, key=lambda name: (-rates[name], name))}
+
+    @cached_property
+    def confusions(self) -> Confusions:
+        """The word errors one by one."""
+        return confusions([each.reference for each in self.results], [each.hypothesis for each in self.results])
 
     @property
     def audio_seconds(self) -> float:
@@ -84,8 +127,12 @@ class Evaluation:
         """The figures as plain numbers for JSON; None where a rate has nothing to stand on."""
         total = self.score
         return {
-            "wer": _number(total.wer),
-            "cer": _number(total.cer),
+            "wer": json_number(total.wer),
+            "cer": json_number(total.cer),
+            "wer_interval": interval_table(self.wer_interval),
+            "wer_interval_by_speaker": interval_table(self.wer_interval_by_speaker),
+            "cer_interval": interval_table(self.cer_interval),
+            "speakers": len(self.speakers),
             "utterances": total.utterances,
             "words": total.words.reference,
             "characters": total.characters.reference,
@@ -95,14 +142,29 @@ class Evaluation:
             "failures": len(self.failures),
             "audio_seconds": round(self.audio_seconds, 3),
             "decode_seconds": round(self.decode_seconds, 3),
-            "rtf": _number(self.rtf),
+            "rtf": json_number(self.rtf),
+        }
+
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """Speakers, worst first, and word errors, most frequent first, for JSON."""
+        found = self.confusions
+        return {
+            "by_speaker": [_row(name, one) for name, one in self.speakers.items()],
+            "substituted": [
+                {"reference": right, "hypothesis": wrong, "count": count}
+                for (right, wrong), count in most_frequent(found.substituted)
+            ],
+            "deleted": [{"word": word, "count": count} for word, count in most_frequent(found.deleted)],
+            "inserted": [{"word": word, "count": count} for word, count in most_frequent(found.inserted)],
         }
 
 
-def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluation:
+def evaluate(
+    recognizer: Recognizer, utterances: Sequence[Utterance], same: Callable[[str], str] | None = None
+) -> Evaluation:
     """Transcribe each utterance and compare it with its text.
 
-    Both texts are normalised as the model's training texts were (`comparable`).
+    same : what is done to both texts first; None: they are normalised as the model's training texts were (`comparable`)
 
     Raises
     ------
@@ -111,7 +173,7 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluat
     if not utterances:
         raise CorpusError("this corpus has no utterances to evaluate on; name another split or folder")
     rate = recognizer.model.features.rate
-    same = comparable(recognizer.model)
+    same = same or comparable(recognizer.model)
     results: list[Result] = []
     failures: list[tuple[str, AsrError]] = []
     begin = time.perf_counter()
@@ -121,7 +183,9 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluat
             continue
         reference, hypothesis = same(utterance.text), same(heard.text)
         one = score([reference], [hypothesis])
-        results.append(Result(utterance.id, reference, hypothesis, one, heard.duration, heard.confidence))
+        results.append(
+            Result(utterance.id, reference, hypothesis, one, heard.duration, heard.confidence, utterance.speaker)
+        )
     return Evaluation(tuple(results), tuple(failures), time.perf_counter() - begin)
 
 
@@ -134,10 +198,37 @@ def comparable(model: Model) -> Callable[[str], str]:
     return normalise
 
 
+def word_counts(results: Sequence[Result]) -> np.ndarray:
+    """Word errors and reference words of each result, int64 [2, U]."""
+    counts = [(each.score.words.errors, each.score.words.reference) for each in results]
+    return np.array(counts, np.int64).reshape(-1, 2).T
+
+
+def most_frequent(counts: Counter[Kind]) -> list[tuple[Kind, int]]:
+    """By falling count; what is equally frequent in the order of the alphabet."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def interval_table(interval: Interval | None) -> list[float] | None:
+    """Low and high for JSON."""
+    return None if interval is None else [round(interval.low, 6), round(interval.high, 6)]
+
+
+def json_number(value: float) -> float | None:
+    """Six places, and null for JSON's lack of NaN."""
+    return None if math.isnan(value) else round(value, 6)
+
+
+def _row(name: str, one: Score) -> dict[str, Any]:
+    return {
+        "speaker": name,
+        "utterances": one.utterances,
+        "words": one.words.reference,
+        "wer": json_number(one.wer),
+        "cer": json_number(one.cer),
+    }
+
+
 def _badness(result: Result) -> tuple[float, int]:
     words = result.score.words
     return words.errors / max(words.reference, 1), -result.score.characters.reference
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 6)

@@ -3,6 +3,7 @@
     Counts      substitutions, deletions, insertions against so many reference tokens; they add up
     Score       counts of words and of characters over a number of utterances
     score       references, hypotheses -> Score
+    confusions  which words were taken for which, left out and put in, and how often
     alignment   one pair as three lines for a person
 
 Words are what white space separates; characters include single spaces between words. Nothing else is
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from asr.errors import UsageError
@@ -81,6 +83,19 @@ class Score:
         return Score(self.words + other.words, self.characters + other.characters, self.utterances + other.utterances)
 
 
+@dataclass(frozen=True)
+class Confusions:
+    """How often each word error was made.
+
+    substituted : (reference word, hypothesis word) -> times
+    deleted, inserted : word -> times
+    """
+
+    substituted: Counter[tuple[str, str]] = field(default_factory=Counter)
+    deleted: Counter[str] = field(default_factory=Counter)
+    inserted: Counter[str] = field(default_factory=Counter)
+
+
 def score(references: Sequence[str], hypotheses: Sequence[str]) -> Score:
     """Count the edits between each reference and its hypothesis.
 
@@ -101,6 +116,22 @@ def score(references: Sequence[str], hypotheses: Sequence[str]) -> Score:
     return Score(_counts(jiwer.process_words(*plain)), _counts(jiwer.process_characters(*plain)), len(references))
 
 
+def confusions(references: Sequence[str], hypotheses: Sequence[str]) -> Confusions:
+    """The word errors between each reference and its hypothesis, along the alignment that `score` counts them by."""
+    found = Confusions()
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        if reference == hypothesis:
+            continue
+        for right, wrong, letter in _columns(_spaced(reference), _spaced(hypothesis)):
+            if letter == "S":
+                found.substituted[right, wrong] += 1
+            elif letter == "D":
+                found.deleted[right] += 1
+            elif letter == "I":
+                found.inserted[wrong] += 1
+    return found
+
+
 def alignment(reference: str, hypothesis: str, width: int = 100) -> str:
     """The words of one pair in columns: the reference, the hypothesis, and a letter below each error.
 
@@ -114,13 +145,19 @@ def alignment(reference: str, hypothesis: str, width: int = 100) -> str:
     """
     blocks: list[list[str]] = []
     for cells in _columns(_spaced(reference), _spaced(hypothesis)):
-        needed = max(_width(cell) for cell in cells)
-        if not blocks or _width(blocks[-1][0]) + 1 + needed > width:
+        needed = max(display_width(cell) for cell in cells)
+        if not blocks or display_width(blocks[-1][0]) + 1 + needed > width:
             blocks.append(list(_MARGIN))
         for row, cell in enumerate(cells):
             missing = "*" if row < 2 and not cell else " "
-            blocks[-1][row] += " " + cell + missing * (needed - _width(cell))
+            blocks[-1][row] += " " + cell + missing * (needed - display_width(cell))
     return "\n\n".join("\n".join(row.rstrip() for row in block) for block in blocks or [_MARGIN])
+
+
+def display_width(text: str) -> int:
+    """Terminal columns: two for wide East Asian characters, none for combining marks."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) != 0 for character in text)
 
 
 def _spaced(text: str) -> str:
@@ -143,9 +180,3 @@ def _columns(reference: str, hypothesis: str) -> Iterator[tuple[str, str, str]]:
         right = output.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx]
         for i in range(max(len(left), len(right))):
             yield (left[i] if left else ""), (right[i] if right else ""), letters[chunk.type]
-
-
-def _width(text: str) -> int:
-    """Terminal columns: two for wide East Asian characters, none for combining marks."""
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
-    return len(text) + wide - sum(unicodedata.combining(character) != 0 for character in text)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -17,18 +17,22 @@ from asr.cli.options import (
     ThreadsOption,
     open_recognizer,
 )
+from asr.cli.scores import report
 
-if TYPE_CHECKING:
-    from asr.evaluation import Evaluation
-
-FIGURES = ("wer", "cer", "utterances", "words", "rtf")
-EXAMPLES = 3  # of each kind at most
+FIGURES = ("wer", "cer", "utterances", "words", "rtf")  # come first
 
 
 def evaluate(
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="LAYOUT:PATH[:SPLIT], or a folder.")],
     model: ModelOption = "en",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, rates as fractions.")] = False,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="All speakers and word errors, not ten of each; with --json too.")
+    ] = False,
+    details: Annotated[
+        Path | None,
+        typer.Option("--details", metavar="FILE", help="Write a JSON line for each utterance there.", dir_okay=False),
+    ] = None,
     run_commands: CommandsOption = False,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
@@ -36,44 +40,25 @@ def evaluate(
 ) -> None:
     """Score a model on labelled speech.
 
-    Prints word and character error rates, speed, and the best, median and worst utterances with their alignments.
+    Prints word and character error rates with their 95 % intervals (bootstrap), speed, the speakers, the most frequent
+    errors, and the best, median and worst utterances with their alignments.
     An utterance whose audio cannot be read is reported and left out of the rates, and the exit code is 1.
     """
     from asr import evaluation
     from asr.corpora import open_corpus
+    from asr.details import write_details
 
     utterances = open_corpus(corpus, run_commands)
     result = evaluation.evaluate(open_recognizer(model, device, threads, batch), utterances)
     for name, error in result.failures:
         messages.say(f"{name}: {error}")
     if as_json:
-        summary = result.summary()
-        print(json.dumps({figure: summary[figure] for figure in FIGURES}))
+        summary = result.summary() | (result.tables() if tables else {})
+        print(json.dumps({figure: summary[figure] for figure in FIGURES} | summary))
     else:
-        print(report(result))
+        print(report(result, tables))
+    if details:
+        write_details(details, result.results)
     if result.failures:
         messages.say(f"{len(result.failures)} of {len(utterances)} utterances failed")
         raise typer.Exit(1)
-
-
-def report(result: Evaluation) -> str:
-    """The figures and examples for a person."""
-    words, characters = result.score.words, result.score.characters
-    edits = f"{words.substitutions} substituted, {words.deletions} deleted, {words.insertions} inserted"
-    factor = "-" if math.isnan(result.rtf) else f"{result.rtf:.3f}"
-    speed = f"{factor} ({result.audio_seconds:.0f} s of audio in {result.decode_seconds:.1f} s)"
-    lines = [
-        f"word error rate       {_percent(result.score.wer)}   {edits} of {words.reference}",
-        f"character error rate  {_percent(result.score.cer)}   {characters.errors} of {characters.reference}",
-        f"utterances            {result.score.utterances}",
-        f"real-time factor      {speed}",
-    ]
-    for kind, examples in result.examples(max(1, min(EXAMPLES, len(result.results) // 3))).items():
-        for example in examples:
-            title = f"{kind}: {example.id}, word error rate {_percent(example.score.wer)}"
-            lines += ["", title, example.alignment.rstrip()]
-    return "\n".join(lines)
-
-
-def _percent(rate: float) -> str:
-    return "-" if math.isnan(rate) else f"{100 * rate:.2f} %"

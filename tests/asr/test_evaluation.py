@@ -138,6 +138,10 @@ def test_the_summary_is_plain_json() -> None:
     assert summary == {
         "wer": 0.25,
         "cer": round(1 / 6, 6),
+        "wer_interval": [0.0, 0.5],
+        "wer_interval_by_speaker": None,
+        "cer_interval": [0.0, round(1 / 3, 6)],
+        "speakers": 0,
         "utterances": 2,
         "words": 4,
         "characters": 6,
