@@ -33,10 +33,9 @@ from asr.alphabet import normalise
 from asr.errors import ModelError
 from asr.files import write_atomically
 from asr.language import trie
-from asr.language.ngram import END, SPACE, SPECIAL, START, NgramModel
+from asr.language.ngram import END, NEVER, SPACE, SPECIAL, START, NgramModel
 
 LN10 = math.log(10)
-NEVER = -99.0  # how files write log10 of 0
 ROUNDING = 1e-3  # a log10 probability this little above 0 is 0 of a toolkit that computes in float32
 CHUNK = 1 << 16  # lines at a time
 MAX_ORDER = 20
@@ -192,12 +191,12 @@ class _Reader:
         if len(weighted := np.flatnonzero(count == order + 2)):
             of = [fields[place] for place in weighted.tolist()] if len(weighted) < len(fields) else fields
             backoff[weighted] = self._numbers([line[-1] for line in of], of, lines[weighted], order)
-        if len(above := np.flatnonzero(log_prob > ROUNDING)):
-            self._fail(f"log10 of a probability is {log_prob[above[0]]:g}, above 0", int(lines[above[0]]))
+        if len(above := np.flatnonzero(log_prob > ROUNDING * LN10)):
+            self._fail(f"{_shown(fields[above[0]][0])} as log10 of a probability is above 0", int(lines[above[0]]))
         if tokens is not None:
             self._number([line[1] for line in fields], lines, tokens)
         rows = np.stack([self._ids([line[place] for line in fields], lines) for place in range(1, order + 1)], axis=1)
-        return _Section(rows, np.minimum(log_prob, 0) * LN10, backoff * LN10, lines)
+        return _Section(rows, np.minimum(log_prob, 0), backoff, lines)
 
     def _numbers(self, texts: list[bytes], fields: _Fields, lines: np.ndarray, order: int) -> np.ndarray:
         try:
@@ -205,11 +204,10 @@ class _Reader:
         except ValueError:
             place = next(place for place, text in enumerate(texts) if not _is_number(text))
             self._malformed(fields[place], int(lines[place]), order)
-        numbers[numbers == -np.inf] = NEVER
-        bad = np.flatnonzero(~np.isfinite(numbers))
+        bad = np.flatnonzero(np.isnan(numbers) | (numbers == np.inf))
         if len(bad):
             self._fail(f"{_shown(texts[bad[0]])} is not a finite number", int(lines[bad[0]]))
-        return np.maximum(numbers, NEVER)
+        return np.maximum(numbers * LN10, NEVER)
 
     def _number(self, texts: list[bytes], lines: np.ndarray, tokens: list[bytes]) -> None:
         """Give numbers to the words of unigrams."""
@@ -310,8 +308,8 @@ def _lines(model: NgramModel, order: int, first: int, last: int) -> str:
     words = [SPACE if word == " " else word for word in model.words]
     rows = trie.rows_of(model.grams, order, first, last).tolist()
     texts = [" ".join([words[number] for number in row]) for row in rows]
-    log_probs = np.maximum(model.log_probs[order - 1][first:last] / LN10, NEVER).tolist()
+    log_probs = (np.maximum(model.log_probs[order - 1][first:last], NEVER) / LN10).tolist()
     if order == model.order:
         return "".join([f"{p:.7g}\t{text}\n" for p, text in zip(log_probs, texts, strict=True)])
-    backoffs = (np.maximum(model.backoffs[order - 1][first:last] / LN10, NEVER) + 0.0).tolist()
+    backoffs = (np.maximum(model.backoffs[order - 1][first:last], NEVER) / LN10 + 0.0).tolist()
     return "".join([f"{p:.7g}\t{text}\t{b:.7g}\n" for p, text, b in zip(log_probs, texts, backoffs, strict=True)])

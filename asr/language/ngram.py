@@ -19,7 +19,7 @@ from asr.language.trie import NONE, Trie
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 SPECIAL = (UNKNOWN, START, END)
 SPACE = "<space>"  # how files write the space of a character model
-LEVELS = ("word", "character")
+NEVER = -99 * math.log(10)  # log p of what is never predicted; files write it as -99
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,15 @@ class NgramModel:
     grams : the n-grams of each order
     log_probs : float64 [M] of each order
     backoffs : float64 [M] of each order but the last
+    frequencies : float64 [M] of each order: how often the n-gram comes, per word and sentence end of the text that the
+        model was made of; empty where that is not known, as in a model that was read from a file
     """
 
     words: list[str]
     grams: Trie
     log_probs: Sequence[np.ndarray]
     backoffs: Sequence[np.ndarray]
+    frequencies: Sequence[np.ndarray] = ()
 
     @property
     def order(self) -> int:
@@ -188,7 +191,10 @@ class NgramModel:
 
     def score(self, sentences: Iterable[Sequence[str]]) -> Score:
         """Log probabilities of tokenised sentences."""
-        words = self.encode(sentences)
+        return self.score_text(self.encode(sentences))
+
+    def score_text(self, words: np.ndarray) -> Score:
+        """Log probabilities of the sentences of a running text as `encode` makes it, int32 [T]."""
         log_prob = self.word_log_probs(words)
         begins = np.flatnonzero(words == self.ids[START])
         unknown = (words == NONE) | (words == self.ids.get(UNKNOWN, NONE))
