@@ -59,7 +59,7 @@ def compare(
     found = comparison.compare(results_a, results_b)
     print(json.dumps({"systems": [a, b], **found.summary()}) if as_json else report(found, a, b))
     if failed:
-        messages.say(f"{len(failed)} utterances failed")
+        messages.say(f"{len(failed)} of the utterances failed")
         raise typer.Exit(1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from babble import RATE, make_model, sound, write
 
 from asr.corpora.utterance import Utterance
 from asr.errors import AudioError, CorpusError
-from asr.evaluation import Evaluation, Result, comparable, evaluate
+from asr.evaluation import Evaluation, Result, comparable, evaluate, most_frequent
 from asr.recognizer import Recognizer
 from asr.scoring import Counts, Score, score
+from asr.statistics import Interval
 from kernels import open_backend
 
 
@@ -153,6 +155,56 @@ def test_the_summary_is_plain_json() -> None:
         "decode_seconds": 0.25,
         "rtf": 0.125,
     }
+
+
+def spoken(speakers: str, hypotheses: list[str]) -> Evaluation:
+    """Utterances "a b c d", one of each speaker's letter."""
+    results = [
+        Result(str(number), "a b c d", heard, score(["a b c d"], [heard]), 1.0, 0.5, speaker.strip())
+        for number, (speaker, heard) in enumerate(zip(speakers, hypotheses, strict=True))
+    ]
+    return Evaluation(tuple(results), (), 0.25)
+
+
+def test_speakers_are_listed_worst_first() -> None:
+    evaluation = spoken("zyxyx", ["a b c d", "a b c", "a d", "a b c d", "a b c d"])
+    assert {name: (one.utterances, one.wer) for name, one in evaluation.speakers.items()} == {
+        "x": (2, 0.25),
+        "y": (2, 0.125),
+        "z": (1, 0.0),
+    }
+    assert list(evaluation.speakers) == ["x", "y", "z"]
+    assert evaluation.tables()["by_speaker"][0] == {
+        "speaker": "x",
+        "utterances": 2,
+        "words": 8,
+        "wer": 0.25,
+        "cer": round(4 / 14, 6),
+    }
+
+
+def test_intervals_by_speaker_need_several_and_all_names() -> None:
+    heard = ["a b c d", "a b", "a b c d", "a b"]
+    assert spoken("xxyy", heard).wer_interval_by_speaker == Interval(0.25, 0.25)  # both make as many errors
+    assert spoken("xyxy", heard).wer_interval_by_speaker == Interval(0.0, 0.5)
+    assert spoken("xxxx", heard).wer_interval_by_speaker is None
+    assert spoken("xy y", heard).wer_interval_by_speaker is None
+    assert spoken("xyxy", heard).wer_interval == spoken("xxxx", heard).wer_interval
+    assert made({}).wer_interval is made({}).wer_interval_by_speaker is None
+
+
+def test_an_interval_holds_the_rate_and_the_tables_are_json() -> None:
+    evaluation = spoken("xxyyz", ["a b c d", "e b c", "a b c d", "a b f c d", "e b c d"])
+    assert evaluation.wer_interval is not None
+    assert evaluation.score.wer in evaluation.wer_interval
+    tables = json.loads(json.dumps(evaluation.tables()))
+    assert tables["substituted"] == [{"reference": "a", "hypothesis": "e", "count": 2}]
+    assert tables["deleted"] == [{"word": "d", "count": 1}]
+    assert tables["inserted"] == [{"word": "f", "count": 1}]
+
+
+def test_the_most_frequent_come_first_and_equals_by_the_alphabet() -> None:
+    assert most_frequent(Counter("bacabc" + "c")) == [("c", 3), ("a", 2), ("b", 2)]
 
 
 def test_rates_without_words_are_null() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.errors import UsageError
-from asr.scoring import Counts, Score, alignment, score
+from asr.scoring import Confusions, Counts, Score, alignment, confusions, score
 
 TEXTS = st.lists(st.text("ab'", min_size=1, max_size=3), max_size=6).map(" ".join)
 PAIRS = st.lists(st.tuples(TEXTS, TEXTS), max_size=5)
@@ -117,3 +118,17 @@ def test_wide_characters_stay_in_their_columns() -> None:
     reference, hypothesis, _ = alignment("日本 a", "x a").splitlines()
     assert reference == "REF: 日本 a"
     assert hypothesis == "HYP: x    a"
+
+
+def test_confusions_are_counted() -> None:
+    found = confusions(["one two three", "one two", "so"], ["one too three", "and one too", ""])
+    assert found == Confusions(Counter({("two", "too"): 2}), Counter({"so": 1}), Counter({"and": 1}))
+
+
+@given(PAIRS)
+def test_confusions_are_the_errors_one_by_one(pairs: list[tuple[str, str]]) -> None:
+    references, hypotheses = [reference for reference, _ in pairs], [hypothesis for _, hypothesis in pairs]
+    found, words = confusions(references, hypotheses), score(references, hypotheses).words
+    kinds = found.substituted.total(), found.deleted.total(), found.inserted.total()
+    assert kinds == (words.substitutions, words.deletions, words.insertions)
+    assert all(right != wrong for right, wrong in found.substituted)

@@ -53,6 +53,44 @@ def test_the_report_shows_rates_and_alignments(run_asr: RunAsr, model_file: Path
         assert part in out
 
 
+def test_tables_are_whole_when_asked_for(run_asr: RunAsr, model_file: Path, tone_corpus: Path) -> None:
+    _, short, _ = run_asr("evaluate", "--model", model_file, tone_corpus)
+    _, long, _ = run_asr("evaluate", "--model", model_file, tone_corpus, "--tables")
+    assert " more\n" in short
+    assert " more\n" not in long
+    assert max(map(len, long.splitlines())) <= 110
+    _, out, _ = run_asr("evaluate", "--model", model_file, tone_corpus, "--tables", "--json")
+    figures = json.loads(out)
+    assert figures["by_speaker"] == []
+    for kind, total in (("substituted", "substitutions"), ("deleted", "deletions"), ("inserted", "insertions")):
+        assert sum(row["count"] for row in figures[kind]) == figures[total]
+    low, high = figures["wer_interval"]
+    assert low < figures["wer"] < high
+
+
+def test_speakers_are_in_a_table(run_asr: RunAsr, model_file: Path, tone_corpus: Path, tmp_path: Path) -> None:
+    """A Kaldi folder, whose utt2spk names the speakers."""
+    recordings = sorted(tone_corpus.glob("*.wav"))[:12]
+    files: dict[str, list[str]] = {"wav.scp": [], "text": [], "utt2spk": []}
+    for number, path in enumerate(recordings):
+        files["wav.scp"].append(f"u{number:02} {path}")
+        files["text"].append(f"u{number:02} {path.with_suffix('.txt').read_text().strip()}")
+        files["utt2spk"].append(f"u{number:02} s{number:02}")
+    for name, lines in files.items():
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    _, out, _ = run_asr("evaluate", "--model", model_file, f"kaldi:{tmp_path}")
+    assert "%, resampling its 12 speakers" in out
+    table = out[out.index("speaker, worst first  utterances  words") :].split("\n\n")[0].splitlines()
+    assert table[-1] == "and 2 more (--tables shows all)"
+    rates = [float(row.split()[3]) for row in table[1:-1]]
+    assert len(rates) == 10
+    assert rates == sorted(rates, reverse=True)
+    _, out, _ = run_asr("evaluate", "--model", model_file, f"kaldi:{tmp_path}", "--tables", "--json")
+    figures = json.loads(out)
+    assert figures["speakers"] == len(figures["by_speaker"]) == 12
+    assert figures["wer_interval_by_speaker"] is not None
+
+
 def test_the_report_of_silence_has_no_rates(run_asr: RunAsr, model_file: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silence.wav", np.zeros(16000), 16000)
     (tmp_path / "silence.txt").touch()
