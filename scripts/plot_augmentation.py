@@ -3,7 +3,8 @@
     python scripts/plot_augmentation.py [NAME...]
 
 Each picture `docs/images/augment-NAME.png` shows the spectrogram (32 ms windows, 80 dB) and below it the features that
-a network sees: 20 normalised cepstral coefficients, the first at the bottom, blue below and red above the mean.
+a network sees: 20 normalised cepstral coefficients, the first at the bottom, blue below and red above the mean. What
+is printed is how far the features are from those of the recording, root mean square, in standard deviations.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ def main(names: list[str]) -> None:
         path = IMAGES / f"augment-{name}.png"
         save(draw(panels), path)
         print(path.relative_to(ROOT), f"{path.stat().st_size / 1000:.0f} kB")
+        plain = panels[0][2]
+        for label, _, frames in panels[1:]:
+            if len(frames) == len(plain):
+                print(f"  {label}: {np.sqrt(np.mean((frames - plain) ** 2)):.2f}")
 
 
 def copies(wanted: list[Copy]) -> list[Panel]:
@@ -78,9 +83,9 @@ def changed_frames() -> list[Panel]:
     settings = {
         "gain = offset = 0.1": AugmentConfig(gain=0.1, offset=0.1),
         "noise = 0.2": AugmentConfig(noise=0.2),
-        "masks = 2, mask_frames = 40": AugmentConfig(masks=2, mask_frames=40),
+        "masks = 2, mask_frames = 30": AugmentConfig(masks=2, mask_frames=30),
     }
-    changed = [(name, sound, vary(plain, config, np.random.default_rng(3))) for name, config in settings.items()]
+    changed = [(name, sound, vary(plain, config, np.random.default_rng(4))) for name, config in settings.items()]
     return [("as recorded", sound, plain), *changed]
 
 

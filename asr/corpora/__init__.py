@@ -118,8 +118,8 @@ def split_by_speaker(utterances: Sequence[Utterance], every: int = 10) -> tuple[
     """Training and development utterances, in their order.
 
     No speaker is in both: development takes every tenth (`every`) of the sorted speakers of each corpus, from the
-    first on; corpora with one speaker, or without names, are for training alone. Where there is no other corpus,
-    development takes every tenth utterance. Raises UsageError where nothing would be left.
+    first on. A corpus with one speaker, or an utterance without, is for training alone beside one that has several;
+    otherwise development takes every tenth utterance. Raises UsageError where nothing would be left.
     """
     if every < 2 or len(utterances) < 2:
         raise UsageError(
@@ -134,4 +134,6 @@ def split_by_speaker(utterances: Sequence[Utterance], every: int = 10) -> tuple[
         return train, list(utterances[::every])
     held_out = {speaker for speakers in known for _, speaker in speakers[::every]}
     train = [utterance for utterance in utterances if utterance.speaker not in held_out]
+    if not train:
+        raise UsageError("every speaker would be held out of one corpus or another; name development data (--dev)")
     return train, [utterance for utterance in utterances if utterance.speaker in held_out]

@@ -37,7 +37,7 @@ def draw_present(settings: Sequence[CorpusConfig | None], config: TrainingConfig
     """Which utterances each epoch has, given each one's corpus: int64 `[epochs, N]`, sorted.
 
     Of a corpus with weight w and n utterances an epoch has w n, the next of a shuffled deck that is shuffled anew
-    whenever it is used up: over time each utterance comes as often as any other of its corpus.
+    whenever it is used up: over time each utterance comes as often as any other of its corpus, give or take one.
     """
     epochs, rows = config.schedule.epochs, []
     for number, corpus in enumerate([None, *config.corpora]):

@@ -136,9 +136,7 @@ def _find_voices(copies: Sequence[Copy], utterances: Sequence[Utterance], cache:
     """Whom noise that is speech may come from; UsageError where there is nobody."""
     if any(copy.noise == "speech" for copy in copies):
         if len(utterances) < 2:
-            raise UsageError(
-                "augment: copies: noise = 'speech' takes it from other training utterances; there are none"
-            )
+            raise UsageError("augment: copies: noise = 'speech' is that of other training utterances; there are none")
         cache.voices = [utterance for utterance in utterances if not isinstance(utterance, Joined)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,27 @@ def test_splitting_loses_nothing_and_keeps_the_order(speakers: list[str], every:
     assert all(part == sorted(part, key=corpus.index) for part in (train, dev))
     if "" not in speakers and len(set(speakers)) > 1:
         assert not {u.speaker for u in train} & {u.speaker for u in dev}
+
+
+def test_each_corpus_with_several_speakers_holds_some_out() -> None:
+    letters = [replace(u, corpus="letters") for u in utterances("abcdefghijkl")]
+    digits = [replace(u, corpus="digits") for u in utterances(["zoe", "yan", "a"] * 2)]
+    alone = [replace(u, corpus="alone") for u in utterances(["ann", "ann"])]
+    nameless = [replace(u, corpus="nameless") for u in utterances(["x", "y", ""])]
+    train, dev = split_by_speaker([*letters, *digits, *alone, *nameless])
+    assert [(u.corpus, u.speaker) for u in dev] == [("letters", "a"), ("letters", "k"), *[("digits", "a")] * 2]
+    assert len(train) + len(dev) == 23
+
+
+def test_a_speaker_held_out_of_one_corpus_is_held_out_of_all() -> None:
+    first = [replace(u, corpus="first") for u in utterances("abc")]
+    second = [replace(u, corpus="second") for u in utterances(["0", "a", "b"])]
+    train, dev = split_by_speaker([*first, *second])
+    assert [u.speaker for u in dev] == ["a", "0", "a"]
+    assert {u.speaker for u in train} == {"b", "c"}
+    chain = [replace(u, corpus=speakers) for speakers in ("ab", "bcd", "cd") for u in utterances(speakers)]
+    with pytest.raises(UsageError, match="every speaker would be held out"):
+        split_by_speaker(chain, 2)
 
 
 def test_without_speakers_every_tenth_utterance_is_held_out() -> None:
