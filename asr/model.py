@@ -2,7 +2,8 @@
 
 The file's tensors are the weights under their names, float32 or float16. Its metadata are texts: `format` is
 "asr-model", `version` "1", `checksum` that of `asr.tensorfile`, and `features`, `alphabet`, `network`, `provenance` are
-JSON. Reading it runs no code.
+JSON. A language model that it carries is in the tensors `language.*` and the texts `vocabulary` (`asr.language.pack`)
+and `decoding`, JSON. Reading it runs no code.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from asr.alphabet import Alphabet
 from asr.config import from_table, to_table
 from asr.errors import AsrError, ModelError
 from asr.features import FeatureConfig
+from asr.language import NgramModel
+from asr.language.pack import from_arrays, to_arrays
 from asr.network import Network, NetworkConfig
 from asr.parameters import Parameters
 
 FORMAT = "asr-model"
 VERSION = "1"
 SUFFIX = ".safetensors"
+LANGUAGE = "language."  # begins the names of a language model's tensors
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Model:
     """Everything that recognising needs, and where it came from.
 
     provenance : JSON-able: `trained_on`, `config`, `seed`, `epochs`, `scores`, `version`, `date`, `licence`
+    language : what its texts are like, for decoding; it is used unless another way of decoding is asked for
+    decoding : JSON-able: the settings that go with it (fields of `asr.decoding.beam.BeamOptions`)
 
     Raises ModelError when the parts do not fit each other or a weight is not finite.
     """
@@ -44,6 +50,8 @@ class Model:
     network: NetworkConfig
     parameters: Parameters
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    language: NgramModel | None = None
+    decoding: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(self.network.inputs == self.features.dimension, "its network and its features differ in dimension")
@@ -70,6 +78,10 @@ class Model:
             "provenance": dict(self.provenance),
         }
         texts = {"version": VERSION, **{name: json.dumps(part) for name, part in parts.items()}}
+        if self.language:
+            arrays, texts["vocabulary"] = to_arrays(self.language)
+            tensors |= {LANGUAGE + name: array for name, array in arrays.items()}
+            texts["decoding"] = json.dumps(dict(self.decoding))
         try:
             tensorfile.write(Path(path), FORMAT, tensors, texts)
         except OSError as error:
@@ -88,12 +100,16 @@ class Model:
             raise ModelError(f"{path}: format version {version} where this program reads {VERSION}: update it")
         try:
             config = from_table(NetworkConfig, _part(texts, "network", dict), "network")
+            weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(LANGUAGE)}
+            arrays = {name.removeprefix(LANGUAGE): tensors[name] for name in tensors.keys() - weights.keys()}
             return cls(
                 from_table(FeatureConfig, _part(texts, "features", dict), "features"),
                 Alphabet(_part(texts, "alphabet", str)),
                 config,
-                _parameters(config, tensors),
+                _parameters(config, weights),
                 _part(texts, "provenance", dict),
+                from_arrays(arrays, texts.get("vocabulary", "")) if arrays else None,
+                _part(texts, "decoding", dict) if arrays else {},
             )
         except AsrError as error:
             raise ModelError(f"{path}: the model is damaged: {error}; get the file again") from error

@@ -27,13 +27,16 @@ from asr import audio as sound
 from asr.audio import Audio
 from asr.backends import fitting, open_backend
 from asr.decoding import greedy
+from asr.decoding.beam import BeamDecoder
+from asr.decoding.choice import DecodingChoice, open_decoder
 from asr.decoding.greedy import BestPath
+from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.windows import Windowing
 from asr.errors import AsrError, UsageError
 from asr.features import extract
 from asr.model import Model
 from asr.network import Network
-from asr.transcript import Transcript
+from asr.transcript import Alternative, Transcript
 from kernels.interface import Backend
 
 Source = TypeVar("Source")
@@ -77,12 +80,20 @@ class Recognizer:
     backend : where to compute; None: the best there is (`asr.backends.open_backend`)
     batch_seconds : of sound that go through the network at once, padding included, at most; less takes less memory.
         A window is never cut for it
+    decoder : how posteriors become texts; None: greedily
 
     DeviceError, here or later, where the memory of the backend's device does not hold the model or a batch.
     """
 
-    def __init__(self, model: Model, backend: Backend | None = None, batch_seconds: float = BATCH_SECONDS):
+    def __init__(
+        self,
+        model: Model,
+        backend: Backend | None = None,
+        batch_seconds: float = BATCH_SECONDS,
+        decoder: BeamDecoder | None = None,
+    ):
         self.model = model
+        self.decoder = decoder
         self.backend = backend or open_backend()
         self.batch_seconds = batch_seconds
         with fitting("the model", lambda: "use the device cpu"):
@@ -152,11 +163,12 @@ class Recognizer:
         return Heard(audio.name, audio.duration, extract(audio, self.model.features))
 
     def _cut(self, heard: Heard, whole: bool = False) -> list[Window]:
-        """The windows of a recording, none of silence. Several are joined by their log-probabilities."""
+        """The windows of a recording, none of silence. Several are joined by their log-probabilities, which a decoder
+        wants in any case."""
         if heard.frames is None:
             return []
         pieces = self._windowing.cut(heard.frames, self.model.network.stack)
-        return [Window(heard.name, frames, whole or len(pieces) > 1) for frames in pieces]
+        return [Window(heard.name, frames, whole or len(pieces) > 1 or self.decoder is not None) for frames in pieces]
 
     def _join(self, readings: Sequence[Reading]) -> np.ndarray:
         """The log-probabilities [T', C] of a recording from those of its windows."""
@@ -165,23 +177,22 @@ class Recognizer:
     def _transcripts(self, recordings: Sequence[Heard]) -> list[Transcript]:
         windows = [self._cut(heard) for heard in recordings]
         readings = iter(self._read([window for recording in windows for window in recording]))
-        return [
-            self._transcript(heard.duration, [next(readings) for _ in recording])
-            for heard, recording in zip(recordings, windows, strict=True)
-        ]
+        read = [[next(readings) for _ in recording] for recording in windows]
+        spoken = [index for index, each in enumerate(read) if each]  # silence has no windows
+        names = [recordings[index].name for index in spoken]
+        found = dict(zip(spoken, self._decode([read[index] for index in spoken], names), strict=True))
+        return [_transcript(heard.duration, found.get(index, [])) for index, heard in enumerate(recordings)]
 
-    def _transcript(self, duration: float, readings: Sequence[Reading]) -> Transcript:
-        """Decode the windows of a recording; silence has none. The last step may reach beyond the sound's end; words
-        do not."""
-        if not readings:
-            return Transcript("", (), duration, 0.0)
-        alone = readings[0]
-        path = alone if isinstance(alone, BestPath) else greedy.best_path(self._join(readings))
-        hypothesis = greedy.read(path, self.model.alphabet, self.model.step_seconds)
-        words = tuple(
-            replace(word, start=min(word.start, duration), end=min(word.end, duration)) for word in hypothesis.words
+    def _decode(self, recordings: Sequence[Sequence[Reading]], names: Sequence[str]) -> list[list[Hypothesis]]:
+        """The texts of recordings from what was read in their windows, the best first."""
+        step = self.model.step_seconds
+        if self.decoder is not None:
+            return self.decoder.decode_each([self._join(readings) for readings in recordings], step, names)
+        paths = (
+            readings[0] if isinstance(readings[0], BestPath) else greedy.best_path(self._join(readings))
+            for readings in recordings
         )
-        return Transcript(hypothesis.text, words, duration, hypothesis.confidence)
+        return [[greedy.read(path, self.model.alphabet, step)] for path in paths]
 
     def _read(self, windows: Sequence[Window]) -> list[Reading]:
         """Put windows through the network, in batches of similar length."""
@@ -221,6 +232,7 @@ def load(
     device: str | None = None,
     threads: int | None = None,
     batch_seconds: float = BATCH_SECONDS,
+    decoding: DecodingChoice | None = None,
 ) -> Recognizer:
     """A recogniser with a bundled model (`"en"`) or a model file.
 
@@ -229,10 +241,24 @@ def load(
     device : "auto", "cpu", "cuda"; None: `$ASR_BACKEND`, else "auto"
     threads : CPU threads; None: all cores that this process may use
     batch_seconds : as `Recognizer` has it
+    decoding : how posteriors become texts; None: with the language model that the model carries, else greedily
 
-    ModelError for a file that is no model, UsageError for a device that is not there.
+    ModelError for a file that is no model, UsageError for a device that is not there or a choice that cannot work.
     """
-    return Recognizer(Model.load(name_or_path), open_backend(device, threads), batch_seconds)
+    model = Model.load(name_or_path)
+    decoder = open_decoder(model, decoding or DecodingChoice(), threads)
+    return Recognizer(model, open_backend(device, threads), batch_seconds, decoder)
+
+
+def _transcript(duration: float, hypotheses: Sequence[Hypothesis]) -> Transcript:
+    """The best of the hypotheses, the others beside it where there are any; without one, silence. The last step may
+    reach beyond the sound's end; words do not."""
+    if not hypotheses:
+        return Transcript("", (), duration, 0.0)
+    best = hypotheses[0]
+    words = tuple(replace(word, start=min(word.start, duration), end=min(word.end, duration)) for word in best.words)
+    others = tuple(Alternative(each.text, each.score, each.confidence) for each in hypotheses)
+    return Transcript(best.text, words, duration, best.confidence, others if len(others) > 1 else ())
 
 
 def _names(windows: Sequence[Window]) -> str:

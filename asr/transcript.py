@@ -52,6 +52,22 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """One of several readings of a recording.
+
+    Parameters
+    ----------
+    text : its words with single spaces between them
+    score : natural logarithm of what the decoder thinks it is worth, to be compared within one recording
+    confidence : as `Transcript` has it
+    """
+
+    text: str
+    score: float
+    confidence: float
+
+
+@dataclass(frozen=True)
 class Transcript:
     """The text recognised in one recording.
 
@@ -62,12 +78,14 @@ class Transcript:
     duration : seconds of audio
     confidence : geometric mean of the posteriors of all labels; 0 when the text is empty, since nothing was
         recognised that one could be sure of
+    alternatives : the best readings, the best first, which is that of `text`; empty where they were not asked for
     """
 
     text: str
     words: tuple[Word, ...]
     duration: float
     confidence: float
+    alternatives: tuple[Alternative, ...] = ()
 
     def segments(
         self, max_gap: float = 0.8, max_seconds: float = 7.0, width: int = 42, lines: int = 2

@@ -21,7 +21,7 @@ def json(path: Path, transcript: Transcript) -> str:
 
 def as_table(path: Path, transcript: Transcript) -> dict[str, object]:
     """The object that `json` writes: times in seconds to the millisecond, confidences to four places."""
-    return {
+    table: dict[str, object] = {
         "file": shown(path),
         "text": transcript.text,
         "duration": round(transcript.duration, 3),
@@ -36,6 +36,12 @@ def as_table(path: Path, transcript: Transcript) -> dict[str, object]:
             for word in transcript.words
         ],
     }
+    if transcript.alternatives:
+        table["alternatives"] = [
+            {"text": each.text, "score": round(each.score, 4), "confidence": round(each.confidence, 4)}
+            for each in transcript.alternatives
+        ]
+    return table
 
 
 def shown(path: Path) -> str:

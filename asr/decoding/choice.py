@@ -1,0 +1,88 @@
+"""What a user asks of decoding, and the decoder that this comes to for a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from asr.config import from_table
+from asr.decoding.beam import BeamDecoder, BeamOptions
+from asr.decoding.hotwords import BOOST, HotWord, read_hotwords
+from asr.decoding.lexicon import read_lexicon
+from asr.errors import UsageError
+from asr.language import NgramModel, read_arpa
+from asr.model import Model
+
+GREEDY = 0  # the beam of greedy decoding
+
+
+@dataclass(frozen=True)
+class DecodingChoice:
+    """What is None is left to the model: what it carries, else `BeamOptions`.
+
+    Parameters
+    ----------
+    beam : readings kept at each step; 0: greedy decoding, which nothing else goes with
+    language : a language model, or its ARPA file
+    lm_weight, word_bonus : as `BeamOptions` has them
+    lexicon : the only words that may be recognised, or a file of them
+    hotwords : to be preferred, or a file of them
+    hot_boost : of the hot words of a file that have none of their own
+    nbest : readings wanted
+    """
+
+    beam: int | None = None
+    language: NgramModel | str | Path | None = None
+    lm_weight: float | None = None
+    word_bonus: float | None = None
+    lexicon: Sequence[str] | Path | None = None
+    hotwords: Sequence[HotWord] | Path | None = None
+    hot_boost: float | None = None
+    nbest: int | None = None
+
+    @property
+    def asked(self) -> list[str]:
+        """What is not left to the model."""
+        return [field.name for field in fields(self) if getattr(self, field.name) is not None]
+
+
+def open_decoder(model: Model, choice: DecodingChoice, threads: int | None = None) -> BeamDecoder | None:
+    """The decoder; None: greedy decoding, where it is asked for, or nothing is and the model has no language model.
+
+    UsageError, or ModelError for a file that is no language model, where the choice cannot work.
+    """
+    if choice.beam == GREEDY:
+        others = [name for name in choice.asked if name != "beam"]
+        if others:
+            raise UsageError(f"{', '.join(others)}: not with a beam of 0, which is greedy decoding; leave one out")
+        return None
+    if not choice.asked and model.language is None:
+        return None
+    language = read_arpa(choice.language) if isinstance(choice.language, str | Path) else choice.language
+    if language is None and model.language is None and choice.lm_weight is not None:
+        raise UsageError("a weight is given, but no language model, and the model carries none; name its file too")
+    if choice.hot_boost is not None and not isinstance(choice.hotwords, Path):
+        raise UsageError("a boost is given, but no file of hot words that could take it; name it too")
+    return BeamDecoder(
+        model.alphabet,
+        _options(model, choice),
+        language or model.language,
+        read_lexicon(choice.lexicon) if isinstance(choice.lexicon, Path) else choice.lexicon,
+        _hotwords(choice),
+        threads,
+    )
+
+
+def _options(model: Model, choice: DecodingChoice) -> BeamOptions:
+    """The model's settings, for the language model that they were found with, and over them what is asked for."""
+    own = from_table(BeamOptions, model.decoding, "the model's decoding settings")
+    options = own if choice.language is None else BeamOptions(beam=own.beam, floor=own.floor)
+    asked = {name: getattr(choice, name) for name in ("beam", "lm_weight", "word_bonus", "nbest")}
+    return replace(options, **{name: value for name, value in asked.items() if value is not None})
+
+
+def _hotwords(choice: DecodingChoice) -> Sequence[HotWord]:
+    if isinstance(choice.hotwords, Path):
+        return read_hotwords(choice.hotwords, BOOST if choice.hot_boost is None else choice.hot_boost)
+    return choice.hotwords or ()
