@@ -166,6 +166,24 @@ def test_without_a_gpu_its_benchmarks_say_what_is_missing(command: str) -> None:
     assert re.search("benchmark: .*(driver|GPU).*install", line)
 
 
+TINY = {"train layer": {"cell": "lstm", "sizes": [2, 1, 2, 1]}, "infer layer": {"cell": "gru", "sizes": [2, 1, 1, 1]}}
+
+
+def test_tasks_on_a_device_compute_what_they_do_on_the_cpu() -> None:
+    """On CUDA's simulator, which has no clock."""
+    here, there = Process(Contender("ours")), Process(Contender("ours", 1, (("NUMBA_ENABLE_CUDASIM", "1"),)))
+    try:
+        assert "simulator" in there.ask(do="open", device="cuda")["device"]
+        for task, arguments in (TINY | {"ctc": {"sizes": [3, 1, 3, 1]}}).items():
+            expected = here.prepare(task, arguments)
+            found = there.prepare(task, arguments | {"device": "cuda", "tf32": False})
+            assert found["check"] == pytest.approx(expected["check"], rel=1e-5), task
+            assert found["flops"] == expected["flops"]
+    finally:
+        here.close()
+        there.close()
+
+
 def test_tf32_is_a_choice_on_a_gpu_alone() -> None:
     done = benchmark("ctc", "--tf32")
     assert (done.returncode, done.stdout) == (2, "")
