@@ -24,7 +24,8 @@ def train(
         Path, typer.Option("--out", metavar="DIR", help="The run's folder: settings, log, checkpoint, models.")
     ],
     config: Annotated[
-        str | None, typer.Option("--config", metavar="NAME|PATH", help="Settings: default, an4, tiny, or a TOML file.")
+        str | None,
+        typer.Option("--config", metavar="NAME|PATH", help="Settings: default, an4, en, tiny, or a file."),
     ] = None,
     dev: Annotated[
         list[str] | None,
