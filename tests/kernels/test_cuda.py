@@ -60,7 +60,7 @@ def test_cuda_training_step_moves_only_batch_and_results(cuda: Any) -> None:
     """Up: frames, lengths for stacking, the packed frames' 6 tables and CTC's. Down: losses, and the norm's parts."""
     net = network(cuda, "lstm")
     _ = net.gradient, net.velocity
-    for expected_uploads in (1 + 1 + 6 + 1, 1 + 1 + 1):  # the second step has the first's lengths: their tables are there
+    for expected_uploads in (1 + 1 + 6 + 1, 1 + 1 + 1):  # the second time the tables are there, of the same lengths
         before = astuple(cuda.device.counters)
         net.loss_and_gradient(FRAMES, LENGTHS, LABELS, LABEL_LENGTHS, 0)
         net.norm()
