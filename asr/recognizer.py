@@ -246,7 +246,7 @@ def load(
     ModelError for a file that is no model, UsageError for a device that is not there or a choice that cannot work.
     """
     model = Model.load(name_or_path)
-    decoder = open_decoder(model, decoding or DecodingChoice(), threads)
+    decoder = open_decoder(model, decoding or DecodingChoice(), threads, Path(name_or_path))
     return Recognizer(model, open_backend(device, threads), batch_seconds, decoder)
 
 

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import asr
-from asr.cli import compare, doctor, evaluate, info, lm, messages, train, transcribe, warmup
+from asr.cli import compare, doctor, evaluate, info, lm, messages, model, train, transcribe, tune, warmup
 from asr.errors import AsrError
 from kernels import DeviceFailedError, DeviceMemoryError
 
@@ -70,7 +70,9 @@ app.command("compare")(compare.compare)
 app.command("info")(info.info)
 app.command("warmup")(warmup.warmup)
 app.command("doctor")(doctor.doctor)
+lm.app.command("tune")(tune.tune)
 app.add_typer(lm.app, name="lm")
+app.add_typer(model.app, name="model")
 
 
 def _print_version(wanted: bool) -> None:

@@ -9,6 +9,16 @@ from typing import Annotated
 import typer
 
 from asr.cli import messages
+from asr.cli.decoding import (
+    BeamOption,
+    HotBoostOption,
+    HotwordsOption,
+    LexiconOption,
+    LmOption,
+    LmWeightOption,
+    WordBonusOption,
+    choice,
+)
 from asr.cli.options import (
     BatchOption,
     CommandsOption,
@@ -37,6 +47,13 @@ def evaluate(
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     batch: BatchOption = None,
+    beam: BeamOption = None,
+    lm: LmOption = None,
+    lm_weight: LmWeightOption = None,
+    word_bonus: WordBonusOption = None,
+    lexicon: LexiconOption = None,
+    hotwords: HotwordsOption = None,
+    hot_boost: HotBoostOption = None,
 ) -> None:
     """Score a model on labelled speech.
 
@@ -49,7 +66,8 @@ def evaluate(
     from asr.details import write_details
 
     utterances = open_corpus(corpus, run_commands)
-    result = evaluation.evaluate(open_recognizer(model, device, threads, batch), utterances)
+    decoding = choice(beam, lm, lm_weight, word_bonus, lexicon, hotwords, hot_boost)
+    result = evaluation.evaluate(open_recognizer(model, device, threads, batch, decoding), utterances)
     for name, error in result.failures:
         messages.say(f"{name}: {error}")
     if as_json:

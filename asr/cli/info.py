@@ -93,11 +93,21 @@ def describe(model: Model) -> dict[str, dict[str, str]]:
             "characters": model.alphabet.characters.replace(" ", "␣"),
             "labels": f"{model.alphabet.size}, the blank included",
         },
+        "language model": _language(model),
         "training": {name: text for name, text in provenance.items() if not name.startswith(("config.", "scores."))},
         "settings": {name: text for name, text in settings.items() if not name.startswith(("features.", "network."))},
         "scores": scores,
     }
     return {title: rows for title, rows in tables.items() if rows}
+
+
+def _language(model: Model) -> dict[str, str]:
+    """What a model knows of texts, if it carries a language model."""
+    known = model.language
+    if known is None:
+        return {}
+    sizes = ", ".join(f"{size:,} of order {order}" for order, size in enumerate(known.sizes, 1))
+    return {"level": known.level, "n-grams": sizes} | _texts(model.decoding)
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:

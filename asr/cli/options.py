@@ -10,6 +10,7 @@ import typer
 from asr.cli import messages
 
 if TYPE_CHECKING:
+    from asr.decoding.choice import DecodingChoice
     from asr.recognizer import Recognizer
 
 
@@ -37,10 +38,14 @@ BatchOption = Annotated[
 ModelOption = Annotated[str, typer.Option("--model", help="A bundled model's name, or a model file.")]
 
 
-def open_recognizer(model: str, device: str | None, threads: int | None, batch: float | None) -> Recognizer:
-    """The recogniser that the options ask for; says on stderr where it computes."""
+def open_recognizer(
+    model: str, device: str | None, threads: int | None, batch: float | None, decoding: DecodingChoice | None = None
+) -> Recognizer:
+    """The recogniser that the options ask for; says on stderr where it computes, and how it decodes if not greedily."""
     from asr.recognizer import BATCH_SECONDS, load
 
-    recognizer = load(model, device, threads, batch or BATCH_SECONDS)
+    recognizer = load(model, device, threads, batch or BATCH_SECONDS, decoding)
     messages.say(f"device: {recognizer.backend.describe()}")
+    if recognizer.decoder:
+        messages.say(f"decoding: {recognizer.decoder.describe()}")
     return recognizer

@@ -12,6 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asr.cli import messages
+from asr.cli.decoding import (
+    BeamOption,
+    HotBoostOption,
+    HotwordsOption,
+    LexiconOption,
+    LmOption,
+    LmWeightOption,
+    NbestOption,
+    WordBonusOption,
+    choice,
+)
 from asr.cli.options import BatchOption, DeviceOption, ModelOption, ThreadsOption, open_recognizer
 from asr.errors import AsrError, AudioError, OutputError, UsageError
 from asr.output import WRITERS
@@ -47,13 +58,23 @@ def transcribe(
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     batch: BatchOption = None,
+    beam: BeamOption = None,
+    lm: LmOption = None,
+    lm_weight: LmWeightOption = None,
+    word_bonus: WordBonusOption = None,
+    lexicon: LexiconOption = None,
+    hotwords: HotwordsOption = None,
+    hot_boost: HotBoostOption = None,
+    nbest: NbestOption = None,
 ) -> None:
     """Transcribe recordings: text on stdout, or files with --out.
 
     One FILE prints its text alone; several files or a folder print a line `path: text` for each.
 
-    --format json prints one JSON object a line. A recording that cannot be read is reported and the rest go on.
+    --format json prints one JSON object a line, with --nbest other readings too. A recording that cannot be read is
+    reported and the rest go on.
     """
+    decoding = choice(beam, lm, lm_weight, word_bonus, lexicon, hotwords, hot_boost, nbest)
     chosen = list(dict.fromkeys(formats or ["txt"]))
     single = len(paths) == 1 and not os.path.isdir(paths[0])
     _check_formats(chosen, single, printed=out is None)
@@ -63,7 +84,7 @@ def transcribe(
         emit = _file_writer(out, chosen, {source.path: source.target for source in sources})
     else:
         emit = _printer(chosen[0], single)
-    recognizer = open_recognizer(model, device, threads, batch) if sources else None
+    recognizer = open_recognizer(model, device, threads, batch, decoding) if sources else None
     for error in missing:
         messages.say(str(error))
     failed = len(missing)

@@ -104,9 +104,20 @@ class BeamDecoder:
         threads: int | None = None,
     ):
         self.alphabet = alphabet
+        self.language = language
         self._grammar = _grammar(alphabet, language, lexicon, hotwords)
         self._search = open_beam_search(threads)
+        self._language = f"a language model of {language.level}s of order {language.order}" if language else ""
+        self._known = [f"a lexicon of {len(lexicon)} words"] if lexicon is not None else []
+        self._known += [f"{len(hotwords)} hot words"] if hotwords else []
         self.options = options or BeamOptions()
+
+    def describe(self) -> str:
+        """One line for a person."""
+        options = self.options
+        language = [f"{self._language} with weight {options.lm_weight:g}"] if self._language else []
+        bonus = [f"word bonus {options.word_bonus:g}"] if options.word_bonus else []
+        return ", ".join([f"beam {options.beam}", *language, *bonus, *self._known])
 
     def with_options(self, options: BeamOptions) -> BeamDecoder:
         """The same with other options; both share their memory, so that one thread at a time may use them."""

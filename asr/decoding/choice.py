@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from asr.config import from_table
+from asr.config import from_table, to_table
 from asr.decoding.beam import BeamDecoder, BeamOptions
 from asr.decoding.hotwords import BOOST, HotWord, read_hotwords
 from asr.decoding.lexicon import read_lexicon
-from asr.errors import UsageError
+from asr.errors import OutputError, UsageError
+from asr.files import write_atomically
 from asr.language import NgramModel, read_arpa
 from asr.model import Model
 
 GREEDY = 0  # the beam of greedy decoding
+TUNED = ".decoding.toml"  # in place of a model file's suffix: what was tuned for it
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,44 @@ class DecodingChoice:
         return [field.name for field in fields(self) if getattr(self, field.name) is not None]
 
 
-def open_decoder(model: Model, choice: DecodingChoice, threads: int | None = None) -> BeamDecoder | None:
+@dataclass(frozen=True)
+class Tuned:
+    """What `asr lm tune` has found for a model and a language model, of which `language` is the file's name."""
+
+    language: str
+    lm_weight: float
+    word_bonus: float
+
+    def save(self, model: Path) -> Path:
+        """Write it beside the model file; returns where. OutputError where it cannot be written."""
+        import tomli_w
+
+        path = model.with_suffix(TUNED)
+        try:
+            write_atomically(path, tomli_w.dumps(to_table(self)).encode())
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({error.strerror}); note the settings down") from error
+        return path
+
+    @classmethod
+    def find(cls, model: Path | None, language: object) -> Tuned | None:
+        """What stands beside a model file for this language model file, if anything."""
+        path = model.with_suffix(TUNED) if model else None
+        if path is None or not isinstance(language, str | Path) or not path.is_file():
+            return None
+        try:
+            tuned = from_table(cls, tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path}: cannot be read ({error}); remove it, or tune again") from error
+        return tuned if tuned.language == Path(language).name else None
+
+
+def open_decoder(
+    model: Model, choice: DecodingChoice, threads: int | None = None, beside: Path | None = None
+) -> BeamDecoder | None:
     """The decoder; None: greedy decoding, where it is asked for, or nothing is and the model has no language model.
+
+    beside : the model's file, next to which tuned settings may stand
 
     UsageError, or ModelError for a file that is no language model, where the choice cannot work.
     """
@@ -66,7 +105,7 @@ def open_decoder(model: Model, choice: DecodingChoice, threads: int | None = Non
         raise UsageError("a boost is given, but no file of hot words that could take it; name it too")
     return BeamDecoder(
         model.alphabet,
-        _options(model, choice),
+        _options(model, choice, Tuned.find(beside, choice.language)),
         language or model.language,
         read_lexicon(choice.lexicon) if isinstance(choice.lexicon, Path) else choice.lexicon,
         _hotwords(choice),
@@ -74,10 +113,13 @@ def open_decoder(model: Model, choice: DecodingChoice, threads: int | None = Non
     )
 
 
-def _options(model: Model, choice: DecodingChoice) -> BeamOptions:
-    """The model's settings, for the language model that they were found with, and over them what is asked for."""
-    own = from_table(BeamOptions, model.decoding, "the model's decoding settings")
-    options = own if choice.language is None else BeamOptions(beam=own.beam, floor=own.floor)
+def _options(model: Model, choice: DecodingChoice, tuned: Tuned | None) -> BeamOptions:
+    """The settings found for the model and the language model, and over them what is asked for."""
+    options = from_table(BeamOptions, model.decoding, "the model's decoding settings")
+    if choice.language is not None:
+        options = BeamOptions()
+    if tuned:
+        options = replace(options, lm_weight=tuned.lm_weight, word_bonus=tuned.word_bonus)
     asked = {name: getattr(choice, name) for name in ("beam", "lm_weight", "word_bonus", "nbest")}
     return replace(options, **{name: value for name, value in asked.items() if value is not None})
 

@@ -1,0 +1,53 @@
+"""`asr model`: model files made of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr.cli import messages
+from asr.cli.decoding import LmWeightOption, WordBonusOption
+from asr.errors import UsageError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def model() -> None:
+    """Model files: what belongs together in one."""
+
+
+@app.command()
+def bundle(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundled model's name, or a model file.")],
+    lm: Annotated[Path, typer.Option("--lm", metavar="FILE", help="The language model, in ARPA form.")],
+    out: Annotated[Path, typer.Option("--out", metavar="OUT", help="The model file to write.")],
+    lm_weight: LmWeightOption = None,
+    word_bonus: WordBonusOption = None,
+    beam: Annotated[int, typer.Option("--beam", metavar="N", min=1, help="Readings kept at each step.")] = 32,
+    half: Annotated[bool, typer.Option("--half", help="Keep the weights in float16, at half the size.")] = False,
+) -> None:
+    """Write a model file that carries its language model, and decodes with it unless told otherwise.
+
+    Weight and bonus are those that `asr lm tune` has stored beside MODEL, where they are not given.
+    """
+    from dataclasses import replace
+
+    import numpy as np
+
+    from asr.config import to_table
+    from asr.decoding.choice import DecodingChoice, open_decoder
+    from asr.model import SUFFIX, Model
+
+    if out.suffix != SUFFIX:
+        raise UsageError(f"--out {out}: a model file's name ends in {SUFFIX}")
+    loaded = Model.load(model)
+    wanted = DecodingChoice(beam=beam, language=lm, lm_weight=lm_weight, word_bonus=word_bonus)
+    decoder = open_decoder(loaded, wanted, beside=Path(model))
+    assert decoder is not None  # since a beam is asked for
+    bundled = replace(loaded, language=decoder.language, decoding=to_table(decoder.options))
+    weights = loaded.parameters.vector
+    bundled.save(out, half or np.array_equal(weights, weights.astype(np.float16)))
+    messages.say(f"{out}: {out.stat().st_size / 1e6:.1f} MB; decoding: {decoder.describe()}")

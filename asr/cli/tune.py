@@ -1,0 +1,87 @@
+"""`asr lm tune`: how much a language model should count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asr.cli import messages
+from asr.cli.decoding import LexiconOption, choice
+from asr.cli.options import BatchOption, CommandsOption, DeviceOption, ThreadsOption, open_recognizer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from asr.corpora.utterance import Utterance
+    from asr.decoding.tune import Tuning
+    from asr.recognizer import Recognizer
+
+
+def tune(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundled model's name, or a model file.")],
+    corpus: Annotated[
+        str, typer.Argument(metavar="CORPUS", help="Development data: LAYOUT:PATH[:SPLIT], or a folder.")
+    ],
+    lm: Annotated[Path, typer.Option("--lm", metavar="FILE", help="The language model, in ARPA form.")],
+    beam: Annotated[int, typer.Option("--beam", metavar="N", min=1, help="Readings kept at each step.")] = 32,
+    lexicon: LexiconOption = None,
+    run_commands: CommandsOption = False,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
+    batch: BatchOption = None,
+) -> None:
+    """Find the weight of a language model and the bonus of a word that make the fewest errors on development data.
+
+    Prints the word error rate of every pair tried, in percent, and stores the best beside a model file, where
+    transcribe, evaluate and model bundle find them. Never tune on the data that a figure is reported of.
+    """
+    from asr.corpora import open_corpus
+    from asr.decoding.choice import Tuned
+    from asr.decoding.tune import tune as search
+    from asr.evaluation import comparable
+    from asr.model import bundled
+
+    utterances = open_corpus(corpus, run_commands)
+    recognizer = open_recognizer(model, device, threads, batch, choice(beam=beam, lm=lm, lexicon=lexicon))
+    assert recognizer.decoder is not None  # since a beam is asked for
+    log_probs, texts = _hear(recognizer, utterances)
+    step = recognizer.model.step_seconds
+    found = search(recognizer.decoder, log_probs, texts, step, comparable(recognizer.model))
+    print(table(found))
+    best = found.best
+    wrong = f"{100 * best.score.wer:.2f} % words wrong"
+    print(f"best: --lm-weight {best.lm_weight:g} --word-bonus {best.word_bonus:g}, {wrong}")
+    if model not in bundled():
+        messages.say(f"stored in {Tuned(lm.name, best.lm_weight, best.word_bonus).save(Path(model))}")
+
+
+def table(found: Tuning) -> str:
+    """Word error rates in percent, a row for each weight and a column for each bonus; the best has a star."""
+    rates = {(point.lm_weight, point.word_bonus): 100 * point.score.wer for point in found.points}
+    bonuses = sorted({bonus for _, bonus in rates})
+    rows = [["weight \\ bonus", *(f"{bonus:g} " for bonus in bonuses)]]
+    for weight in sorted({weight for weight, _ in rates}):
+        row = [f"{weight:g}"]
+        for bonus in bonuses:
+            star = "*" if (weight, bonus) == (found.best.lm_weight, found.best.word_bonus) else " "
+            row.append(f"{rates[weight, bonus]:.2f}{star}" if (weight, bonus) in rates else "")
+        rows.append(row)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(" ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def _hear(recognizer: Recognizer, utterances: Sequence[Utterance]) -> tuple[list[np.ndarray], list[str]]:
+    """The log-probabilities and texts of the utterances that can be heard; the others are named."""
+    from asr.errors import AsrError
+
+    log_probs, texts = [], []
+    for utterance in utterances:
+        try:
+            log_probs.append(recognizer.log_probs(utterance.read(recognizer.model.features.rate)))
+            texts.append(utterance.text)
+        except AsrError as error:
+            messages.say(f"{utterance.id}: {error}; left out")
+    return log_probs, texts

@@ -1,0 +1,88 @@
+"""The weight of a language model and the bonus of a word that make the fewest errors on development data.
+
+The network is run once; then the utterances are decoded with every pair of a coarse grid, and twice more around the
+best of them with half the distances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from asr.decoding.beam import BeamDecoder
+from asr.errors import UsageError
+from asr.scoring import Score, score
+
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
+STEPS = (0.125, 0.5), (0.0625, 0.25)  # of weight and bonus, around the best
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one pair of settings comes to."""
+
+    lm_weight: float
+    word_bonus: float
+    score: Score
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Every pair that was tried, in order of weight and bonus."""
+
+    points: tuple[Point, ...]
+
+    @property
+    def best(self) -> Point:
+        """The fewest word errors; where they are equal the fewest character errors, then the smallest weight."""
+        return min(self.points, key=_rank)
+
+
+def tune(
+    decoder: BeamDecoder,
+    utterances: Sequence[np.ndarray],
+    references: Sequence[str],
+    step_seconds: float,
+    same: Callable[[str], str] = str,
+    report: Callable[[Point], None] = lambda point: None,
+) -> Tuning:
+    """Search weight and bonus.
+
+    Parameters
+    ----------
+    decoder : with a language model; its own weight and bonus do not matter
+    utterances : log-probabilities [T, C] each
+    references : what was said in each
+    same : what is done to both texts before they are compared
+    report : told of each point when it is known
+
+    UsageError without an utterance.
+    """
+    if not utterances:
+        raise UsageError("nothing to tune on: no utterance of this corpus could be heard")
+    expected = [same(text) for text in references]
+    known: dict[tuple[float, float], Point] = {}
+
+    def try_each(pairs: Iterable[tuple[float, float]]) -> None:
+        for weight, bonus in pairs:
+            if (weight, bonus) in known or weight < 0:
+                continue
+            other = decoder.with_options(replace(decoder.options, lm_weight=weight, word_bonus=bonus, nbest=1))
+            texts = [same(readings[0].text) for readings in other.decode_each(utterances, step_seconds)]
+            known[weight, bonus] = Point(weight, bonus, score(expected, texts))
+            report(known[weight, bonus])
+
+    try_each((weight, bonus) for weight in WEIGHTS for bonus in BONUSES)
+    for of_weight, of_bonus in STEPS:
+        best = min(known.values(), key=_rank)
+        around = [-1, 0, 1]
+        try_each((best.lm_weight + i * of_weight, best.word_bonus + j * of_bonus) for i in around for j in around)
+    return Tuning(tuple(known[pair] for pair in sorted(known)))
+
+
+def _rank(point: Point) -> tuple[int, int, float, float]:
+    total = point.score
+    return total.words.errors, total.characters.errors, point.lm_weight, abs(point.word_bonus)
