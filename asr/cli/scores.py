@@ -10,6 +10,7 @@ from asr.scoring import display_width
 
 if TYPE_CHECKING:
     from asr.evaluation import Evaluation
+    from asr.scoring import Counts
     from asr.statistics import Interval
 
 EXAMPLES = 3  # of each kind at most
@@ -37,20 +38,29 @@ def _figures(result: Evaluation) -> list[str]:
     by_speaker = f"resampling its {len(result.speakers)} speakers"
     return [
         f"word error rate       {percent(result.score.wer)}   {edits} of {words.reference}",
-        *interval_lines(result.wer_interval, "resampling utterances"),
-        *interval_lines(result.wer_interval_by_speaker, by_speaker),
+        *_interval(words, result.wer_interval, "resampling utterances"),
+        *(_interval(words, result.wer_interval_by_speaker, by_speaker) if words.errors else []),
         f"character error rate  {percent(result.score.cer)}   {characters.errors} of {characters.reference}",
-        *interval_lines(result.cer_interval, "resampling utterances"),
+        *_interval(characters, result.cer_interval, "resampling utterances"),
         f"utterances            {result.score.utterances}",
         f"real-time factor      {speed}",
     ]
 
 
-def interval_lines(interval: Interval | None, how: str) -> list[str]:
-    """A line below a rate, or none."""
-    if interval is None:
+def _interval(counts: Counts, interval: Interval | None, how: str) -> list[str]:
+    """A line below a rate, or none.
+
+    Resampling cannot show errors that were never seen. Without any, the upper end is 3 / reference, the rule of three
+    (Hanley and Lippman-Hand, JAMA 1983): were tokens independent, a higher rate would leave no error in fewer than 5 %
+    of such test sets.
+    """
+    if counts.reference and not counts.errors:
+        text = f"0.00 to {100 * min(3 / counts.reference, 1):.2f} %, by the rule of three"
+    elif interval:
+        text = f"{100 * interval.low:.2f} to {100 * interval.high:.2f} %, {how}"
+    else:
         return []
-    return [f"{'  95 % interval':{MARGIN}}{100 * interval.low:.2f} to {100 * interval.high:.2f} %, {how}"]
+    return [f"{'  95 % interval':{MARGIN}}{text}"]
 
 
 def speakers(result: Evaluation, rows: int) -> str:

@@ -91,12 +91,20 @@ def test_speakers_are_in_a_table(run_asr: RunAsr, model_file: Path, tone_corpus:
     assert figures["wer_interval_by_speaker"] is not None
 
 
+def test_without_errors_the_rule_of_three_holds(run_asr: RunAsr, tone_run: Path, tone_corpus: Path) -> None:
+    _, out, _ = run_asr("evaluate", "--model", tone_run / "model.safetensors", tone_corpus)
+    words = sum(len(path.read_text().split()) for path in tone_corpus.glob("*.txt"))
+    assert f"  95 % interval       0.00 to {300 / words:.2f} %, by the rule of three\n" in out
+    assert "most " not in out
+
+
 def test_the_report_of_silence_has_no_rates(run_asr: RunAsr, model_file: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silence.wav", np.zeros(16000), 16000)
     (tmp_path / "silence.txt").touch()
     code, out, _ = run_asr("evaluate", "--model", model_file, tmp_path)
     assert code == 0
     assert "word error rate       -   0 substituted" in out
+    assert "interval" not in out
     assert "nan" not in out
 
 
