@@ -74,7 +74,9 @@ def is_details(name: str) -> bool:
 def _check_corpus(a: str, b: str, corpus: str | None, files: set[str]) -> None:
     models = [name for name in (a, b) if name not in files]
     if models and corpus is None:
-        raise UsageError(f"{models[0]}: a model needs a CORPUS to be compared on; add LAYOUT:PATH[:SPLIT]")
+        raise UsageError(
+            f"{models[0]}: no file of evaluate --details, so a model, which needs a CORPUS; add LAYOUT:PATH[:SPLIT]"
+        )
     if not models and corpus is not None:
         raise UsageError(f"{a} and {b} hold their utterances already; leave {corpus} out")
 

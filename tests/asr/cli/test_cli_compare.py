@@ -92,7 +92,7 @@ def test_models_need_a_corpus_and_files_have_one(run_asr: RunAsr, model_file: Pa
     path = details(tmp_path / "a.jsonl", ["one"])
     code, _, err = run_asr("compare", path, model_file)
     assert code == 2
-    assert f"{model_file}: a model needs a CORPUS" in err
+    assert f"{model_file}: no file of evaluate --details, so a model, which needs a CORPUS" in err
     code, _, err = run_asr("compare", path, path, tmp_path)
     assert code == 2
     assert f"leave {tmp_path} out" in err
