@@ -176,12 +176,12 @@ def candidates(gates: int, hidden: int, batch: int, limits: Limits) -> Iterator[
                 yield tiling
 
 
-def cost(tiling: Tiling, blocks: int, multiprocessors: int) -> float:
+def cost(plan: Plan, multiprocessors: int) -> float:
     """Clocks of a step forward and a step back, about: what decides between tilings, not what to expect.
 
     Of one multiprocessor: 128 multiply-adds, 128 bytes of shared memory and 24 bytes of second-level cache each clock.
     """
-    t = tiling
+    t = plan.tiling
     width = QUAD * t.gates
     products = t.padded * t.rows * t.gates * t.units
     quads = 4.0  # clocks of a warp's wide load from shared memory
@@ -190,11 +190,12 @@ def cost(tiling: Tiling, blocks: int, multiprocessors: int) -> float:
     loads_back = quads * (rows + units) / QUAD / (rows * units)
     busy = t.threads / (t.threads + 32)  # a warp's loads hide behind the others' products
     multiply = products / 32 / busy * (max(1 / 4, loads_forward) + max(1 / 4, loads_back))
-    from_cache = 0 if t.held else 2 * t.weights * FLOAT / 24
+    again = not (t.held and plan.persistent)  # the weights come at each step
+    from_cache = 2 * t.weights * FLOAT / 24 if again else 0
     staging = t.padded * t.rows * FLOAT / 24 + 500 * -(-t.padded // t.chunk)
     exchange = 2 * t.padded * t.rows * FLOAT / 24
     partial = 2 * t.splits * t.rows * t.gates * t.units * FLOAT / 128
-    return -(-blocks // multiprocessors) * (multiply + from_cache + staging + exchange + partial)
+    return -(-plan.blocks // multiprocessors) * (multiply + from_cache + staging + exchange + partial)
 
 
 def choose(gates: int, hidden: int, batch: int, directions: int, limits: Limits, persistent: bool) -> Plan | None:
@@ -209,7 +210,7 @@ def choose(gates: int, hidden: int, batch: int, directions: int, limits: Limits,
         waits = tiling.slices > 1
         if persistent and (not tiling.held or (waits and plan.blocks > limits.holds(tiling))):
             continue
-        clocks = cost(tiling, plan.blocks, limits.multiprocessors)
+        clocks = cost(plan, limits.multiprocessors)
         if clocks < least:
             best, least = plan, clocks
     return best
