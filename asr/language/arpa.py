@@ -23,7 +23,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
@@ -186,19 +186,23 @@ class _Reader:
         wrong = np.flatnonzero((count != order + 1) & (count != order + 2))
         if len(wrong):
             self._malformed(fields[wrong[0]], int(lines[wrong[0]]), order)
-        log_prob = self._numbers([line[0] for line in fields], fields, lines, order)
-        backoff = np.zeros(len(fields))
-        if len(weighted := np.flatnonzero(count == order + 2)):
-            of = [fields[place] for place in weighted.tolist()] if len(weighted) < len(fields) else fields
-            backoff[weighted] = self._numbers([line[-1] for line in of], of, lines[weighted], order)
+        if (count == order + 2).any():
+            for place in np.flatnonzero(count == order + 1).tolist():
+                fields[place].append(b"0")  # the back-off weight that is left out
+        columns = list(zip(*fields, strict=True))
+        log_prob = self._numbers(columns[0], fields, lines, order)
         if len(above := np.flatnonzero(log_prob > ROUNDING * LN10)):
-            self._fail(f"{_shown(fields[above[0]][0])} as log10 of a probability is above 0", int(lines[above[0]]))
+            self._fail(f"{_shown(columns[0][above[0]])} as log10 of a probability is above 0", int(lines[above[0]]))
+        backoff = np.zeros(len(fields))
+        if len(columns) == order + 2:
+            backoff = self._numbers(columns[-1], fields, lines, order)
         if tokens is not None:
-            self._number([line[1] for line in fields], lines, tokens)
-        rows = np.stack([self._ids([line[place] for line in fields], lines) for place in range(1, order + 1)], axis=1)
+            self._number(columns[1], lines, tokens)
+        rows = np.stack([self._ids(column, lines) for column in columns[1 : order + 1]], axis=1)
         return _Section(rows, np.minimum(log_prob, 0), backoff, lines)
 
-    def _numbers(self, texts: list[bytes], fields: _Fields, lines: np.ndarray, order: int) -> np.ndarray:
+    def _numbers(self, texts: Sequence[bytes], fields: _Fields, lines: np.ndarray, order: int) -> np.ndarray:
+        """Of logarithms to base 10 the natural ones."""
         try:
             numbers = np.fromiter(map(float, texts), np.float64, len(texts))
         except ValueError:
@@ -209,7 +213,7 @@ class _Reader:
             self._fail(f"{_shown(texts[bad[0]])} is not a finite number", int(lines[bad[0]]))
         return np.maximum(numbers * LN10, NEVER)
 
-    def _number(self, texts: list[bytes], lines: np.ndarray, tokens: list[bytes]) -> None:
+    def _number(self, texts: Sequence[bytes], lines: np.ndarray, tokens: list[bytes]) -> None:
         """Give numbers to the words of unigrams."""
         for text, line in zip(texts, lines, strict=True):
             word = _canonical(text)
@@ -218,8 +222,8 @@ class _Reader:
             self.ids[word] = len(tokens)
             tokens.append(word)
 
-    def _ids(self, texts: list[bytes], lines: np.ndarray) -> np.ndarray:
-        numbers = np.fromiter((self.ids.get(text, trie.NONE) for text in texts), np.int32, len(texts))
+    def _ids(self, texts: Sequence[bytes], lines: np.ndarray) -> np.ndarray:
+        numbers = np.fromiter(map(self.ids.get, texts, repeat(trie.NONE)), np.int32, len(texts))
         for place in np.flatnonzero(numbers == trie.NONE).tolist():
             number = self.ids.get(_canonical(texts[place]))
             if number is None:
@@ -252,8 +256,8 @@ def _is_number(text: bytes) -> bool:
 
 
 def _shown(text: bytes) -> str:
-    shown = text.decode(errors="replace")
-    return repr(shown if len(shown) <= 60 else shown[:57] + "...")
+    shown = "".join(c if c.isprintable() else "\ufffd" for c in text.decode(errors="replace"))
+    return f"'{shown if len(shown) <= 60 else shown[:57] + '...'}'"
 
 
 def _assemble(path: Path, words: list[str], sections: Sequence[_Section]) -> NgramModel:

@@ -49,7 +49,7 @@ def count(words: list[str], text: np.ndarray, order: int) -> Counts:
         if not len(ends):
             break
         key, inverse, occurring = np.unique(
-            ending[ends - 1] * np.int64(size) + text[ends], return_inverse=True, return_counts=True
+            ending[ends - 1].astype(np.int64) * size + text[ends], return_inverse=True, return_counts=True
         )
         suffix = np.empty(len(key), np.int32)
         suffix[inverse] = ending[ends]

@@ -68,8 +68,8 @@ def _discounts(adjusted: np.ndarray, order: int) -> Discounts:
 
 
 def estimate_discounts(n: Sequence[int]) -> Discounts | None:
-    """D1, D2, D3 from n1, n2, n3, n4; None where they cannot be had or are not within (0, j]."""
-    if 0 in n[:3]:
+    """D1, D2, D3 from n1, n2, n3, n4; None where they cannot be had, or are not above 0."""
+    if 0 in n:
         return None
     share = n[0] / (n[0] + 2 * n[1])
     discounts = tuple(j - (j + 1) * share * n[j] / n[j - 1] for j in (1, 2, 3))

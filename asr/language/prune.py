@@ -101,7 +101,7 @@ def _keep(model: NgramModel, kept: Sequence[np.ndarray]) -> NgramModel:
             break
         old = model.grams[order - 1]
         number = np.cumsum(masks[order - 2]) - 1
-        key = number[old.prefix[mask]] * np.int64(size) + old.word[mask]
+        key = number[old.prefix[mask]] * size + old.word[mask]  # int64
         grams.append(Grams(key, number[old.suffix[mask]].astype(np.int32), size))
     log_probs = [p[mask] for p, mask in zip(model.log_probs, masks, strict=True)][: len(grams)]
     frequencies = [p[mask] for p, mask in zip(model.frequencies, masks, strict=False)][: len(grams)]

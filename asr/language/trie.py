@@ -48,11 +48,11 @@ class Grams:
     @cached_property
     def word(self) -> np.ndarray:
         """Int32 [M], the last word; ascending under one prefix."""
-        return (self.key - self.prefix * np.int64(self.size)).astype(np.int32)
+        return (self.key % self.size).astype(np.int32)
 
     def find(self, prefix: np.ndarray, word: np.ndarray) -> np.ndarray:
         """The entries, int64, of prefixes continued by words; NONE where there is no such n-gram or no prefix."""
-        key = prefix * np.int64(self.size) + word
+        key = prefix.astype(np.int64) * self.size + word
         place = np.searchsorted(self.key, key)
         place[place == len(self.key)] = 0
         there = (prefix >= 0) & (word >= 0)
@@ -108,7 +108,7 @@ def _attach(trie: list[Grams], rows: np.ndarray) -> tuple[Grams, np.ndarray, np.
     lacking = np.concatenate([rows[prefix == NONE, :-1], rows[suffix == NONE, 1:]])
     if len(lacking):
         return trie[0], lacking[:, 0], np.unique(lacking, axis=0)
-    key = prefix * np.int64(size) + rows[:, -1]
+    key = prefix * size + rows[:, -1]  # int64
     place = np.argsort(key, kind="stable")
     key = key[place]
     twice = np.flatnonzero(key[1:] == key[:-1])
