@@ -15,6 +15,7 @@ import math
 import re
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -79,7 +80,8 @@ class OfflineGpu:
     memory: Memory
     options: Options
     kernels: dict[str, Compiled] = field(default_factory=dict)
-    launches: list[Launch] = field(default_factory=list)
+    launches: deque[Launch] = field(default_factory=deque)
+    function: Any = None  # whose kernel is launched now
     capturing: list[Callable[[], None]] | None = None
     asked_shared: dict[int, int] = field(default_factory=dict)  # by code library
     _current: Any = None  # the kernel whose arguments are flattened now, and the arrays among them
@@ -91,13 +93,15 @@ class OfflineGpu:
     def active(self) -> Iterator[None]:
         """From here to the end of the block, this is the GPU that numba-cuda finds."""
         dispatcher = importlib.import_module("numba.cuda.dispatcher")
-        library = importlib.import_module("numba.cuda.codegen").CUDACodeLibrary
+        codegen = importlib.import_module("numba.cuda.codegen")
+        library, toolkit = codegen.CUDACodeLibrary, codegen.runtime.runtime.get_version()
         kernel, original = dispatcher._Kernel, dispatcher._Kernel.launch
         replacements: list[tuple[Any, str, Any]] = [
             (kernels, "_require_cuda", lambda: None),
             (device, "DRIVER", type("GpuDriver", (OfflineDriver,), {"gpu": self})),
             (kernel, "launch", lambda kernel, *args: self.flatten(kernel, original, *args)),
             (kernel, "bind", lambda kernel: None),
+            (codegen.JITCUDACodegen, "magic_tuple", lambda codegen: (toolkit, self.cc)),
             (library, "_ensure_cc", lambda library, wanted=None: wanted or target(self.cc)),
             (library, "get_cufunc", lambda library: SimpleNamespace(kernel=library)),
             (dispatcher, "wrap_arg", self.argument),
@@ -110,12 +114,12 @@ class OfflineGpu:
                 stack.enter_context(patch.object(owner, name, value))
             yield
 
-    def compiled(self, kernel: Any) -> Compiled:
-        """What is known of one of Numba's kernels; its PTX is made for this device's capability."""
+    def compiled(self, kernel: Any, function: Any = None) -> Compiled:
+        """What is known of one of Numba's kernels; at first, the function that it is made of must be given."""
         library = kernel._codelibrary
         if id(library) not in self._compiled:
             ptx = library.get_asm_str(cc=target(self.cc))
-            name, static = self._unused_name(_name_of(kernel)), parse(ptx).shared_bytes
+            name, static = self._unused_name(_name_of(function)), parse(ptx).shared_bytes
             compiled = Compiled(name, str(kernel.signature), ptx, self.cc, static)
             self.kernels[compiled.name] = compiled
             self._compiled[id(library)] = library, compiled
@@ -132,7 +136,7 @@ class OfflineGpu:
     def launch(self, configuration: Any, library: Any, *values: Any) -> None:
         """In place of `cuda.core.launch`."""
         kernel, arrays = self._current, list(self._arrays)
-        compiled, shared = self.compiled(kernel), configuration.shmem_size
+        compiled, shared = self.compiled(kernel, self.function), configuration.shmem_size
         grid, block = tuple(configuration.grid), tuple(configuration.block)
         total = compiled.static + shared
         if total > max(UNASKED_SHARED, self.asked_shared.get(id(library), 0)):
@@ -209,6 +213,7 @@ class OfflineDriver(device.Driver):
 
     def __init__(self) -> None:
         self.stream = 0
+        self._kept = set()
 
     def name(self) -> str:
         return "executor of sm_{}{}".format(*self.gpu.cc)
@@ -232,7 +237,9 @@ class OfflineDriver(device.Driver):
         return array.copy_out()
 
     def compile(self, function: Any, signature: tuple[Any, ...], shared: int, cooperative: bool) -> Any:
+        self._keep(function)
         compiled = function.compile(signature)
+        self.gpu.compiled(compiled, function.py_func)
         compiled.cooperative = compiled.cooperative or cooperative
         if shared > UNASKED_SHARED:
             self.gpu.ask_shared(compiled._codelibrary, shared)
@@ -242,6 +249,8 @@ class OfflineDriver(device.Driver):
         return self.gpu.resident_blocks(compiled, threads, shared)
 
     def launch(self, function: Any, grid: Any, block: Any, shared: int, args: list[Any]) -> None:
+        self._keep(function)
+        self.gpu.function = function.py_func
         function[grid, block, 0, shared](*args)
 
     def record(self, launches: Callable[[], None]) -> Callable[[], None]:
@@ -286,9 +295,8 @@ def offline_gpu(
         yield gpu
 
 
-def _name_of(kernel: Any) -> str:
+def _name_of(function: Any) -> str:
     """`product.rows[tile=8]`: module and function, and the plain values that the closure of an inner function holds."""
-    function = kernel.py_func
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     held = {name: cell.cell_contents for name, cell in cells}
     plain = [f"{name}={value}" for name, value in held.items() if isinstance(value, int | float | str)]

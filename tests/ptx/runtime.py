@@ -20,8 +20,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import cfunc, njit, types
+from numba import njit, types
 
+from ptx.kept import kept_callback
 from ptx.layout import (
     ATOMIC,
     BLOCK,
@@ -393,7 +394,7 @@ _FUNCTIONS: dict[tuple[str, bool], tuple[Any, Any]] = {
 @cache
 def _compiled(name: str, races: bool) -> Any:
     signature, function = _FUNCTIONS[name, races]
-    return cfunc(signature)(function.py_func)
+    return kept_callback(function.py_func, signature)
 
 
 def address_of(name: str, races: bool) -> str:

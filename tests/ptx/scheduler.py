@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ptx.kept import kept
 from ptx.layout import (
     ALL,
     ANY,
@@ -220,7 +221,7 @@ def _serve(states, status, environment, block, left, at_barrier):
     return progress, DONE
 
 
-@njit
+@kept
 def run(function, states, status, environments, locals_at, resident, seed, patience, report):
     """Run all blocks to their end: DONE or why not; `report` is the block and the thread of a fault.
 

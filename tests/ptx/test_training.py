@@ -69,7 +69,7 @@ def test_where_the_blocks_cannot_be_resident_steps_are_launched_one_by_one_to_th
 def test_full_memory_says_how_much_there_is() -> None:
     with offline_gpu(memory=100_000):
         backend = open_backend("cuda")
-        with pytest.raises(DeviceMemoryError, match="0.1 of 0 MB are free"):
+        with pytest.raises(DeviceMemoryError, match=r"0\.1 of 0 MB are free"):
             backend.zeros((1000, 1000))
         kept = backend.zeros((20_000,))
         with pytest.raises(DeviceMemoryError):
