@@ -37,6 +37,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], vocabulary: str) -> NgramModel
     """What `to_arrays` was given, but for rounding. ModelError where the arrays do not fit each other."""
     words = vocabulary.split(SEPARATOR)
     order = sum(name.startswith("log_prob") for name in arrays)
+    _require(len(arrays) == 4 * order - 3)  # all are asked for below
     _require(order >= 1 and START in words and END in words and len(set(words)) == len(words))
     grams = [trie.unigrams(len(words))]
     for n in range(2, order + 1):

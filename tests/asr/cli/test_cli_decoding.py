@@ -1,0 +1,117 @@
+"""Decoding options, `asr lm tune` and `asr model bundle`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from outcome import RunAsr
+
+Noise = Callable[[str], Path]
+
+ARPA = """\\data\\
+ngram 1=5
+ngram 2=2
+
+\\1-grams:
+-99 <s> -0.2
+-1.0 </s>
+-1.6 <unk>
+-0.6 low -0.3
+-0.9 mid -0.1
+
+\\2-grams:
+-0.2 <s> low
+-0.5 low mid
+
+\\end\\
+"""
+
+
+@pytest.fixture
+def arpa(tmp_path: Path) -> Path:
+    """A language model of two words of the language of tones, in letters that the model of noise has."""
+    path = tmp_path / "words.arpa"
+    path.write_text(ARPA.replace("low", "ab").replace("mid", "ca"))
+    return path
+
+
+def test_transcribe_says_how_it_decodes_and_gives_alternatives(
+    run_asr: RunAsr, model_file: Path, noise: Noise, arpa: Path
+) -> None:
+    path = noise("x.wav")
+    result = run_asr("transcribe", path, "--model", model_file, "--lm", arpa, "--nbest", 3, "--format", "json")
+    assert result.code == 0
+    assert "asr: decoding: beam 32, a language model of words of order 2 with weight 0.5\n" in result.err
+    found = json.loads(result.out)
+    assert found["alternatives"][0]["text"] == found["text"]
+    assert len(found["alternatives"]) == 3
+    scores = [each["score"] for each in found["alternatives"]]
+    assert scores == sorted(scores, reverse=True)
+    greedy = run_asr("transcribe", path, "--model", model_file, "--beam", 0, "--format", "json")
+    assert "decoding" not in greedy.err
+    assert "alternatives" not in json.loads(greedy.out)
+
+
+def test_a_lexicon_and_hot_words(run_asr: RunAsr, model_file: Path, noise: Noise, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("ab\nc\nbca\n")
+    (tmp_path / "hot.txt").write_text("c\nbca\t9\n")
+    path = noise("x.wav")
+    options = ["--lexicon", tmp_path / "words.txt", "--hotwords", tmp_path / "hot.txt", "--hot-boost", 2, "--beam", 8]
+    result = run_asr("transcribe", path, "--model", model_file, *options)
+    assert result.code == 0
+    assert set(result.out.split()) <= {"ab", "c", "bca"}
+    assert "beam 8, a lexicon of 3 words, 2 hot words" in result.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--beam", "0", "--nbest", "2"], "nbest: not with a beam of 0"),
+        (["--lm-weight", "1"], "no language model"),
+        (["--lm", "none.arpa"], "none.arpa"),
+        (["--lexicon", "none.txt"], "none.txt: cannot be read"),
+        (["--hotwords", "none.txt"], "none.txt: cannot be read"),
+        (["--word-bonus", "inf"], "word_bonus: inf is not a finite number"),
+    ],
+)
+def test_wrong_options_are_one_line(
+    options: list[str], message: str, run_asr: RunAsr, model_file: Path, noise: Noise
+) -> None:
+    result = run_asr("transcribe", noise("x.wav"), "--model", model_file, *options)
+    assert result.code in (1, 2)
+    assert message in result.err
+    assert "Traceback" not in result.err
+
+
+def test_tune_bundle_and_decode(run_asr: RunAsr, tone_run: Path, tone_corpus: Path, tmp_path: Path) -> None:
+    """From a trained model and the texts of its corpus to one file that decodes with a language model by itself."""
+    model = tmp_path / "tones.safetensors"
+    model.write_bytes(next(tone_run.glob("*.safetensors")).read_bytes())
+    arpa, out = tmp_path / "tones.arpa", tmp_path / "bundle.safetensors"
+    corpus = f"pairs:{tone_corpus}"
+    assert run_asr("lm", "build", corpus, "--order", 2, "--out", arpa).code == 0
+    tuned = run_asr("lm", "tune", model, corpus, "--lm", arpa, "--beam", 4)
+    assert tuned.code == 0, tuned.err
+    assert "weight \\ bonus" in tuned.out
+    assert "*" in tuned.out
+    assert "best: --lm-weight " in tuned.out
+    assert f"stored in {tmp_path / 'tones.decoding.toml'}" in tuned.err
+    bundled = run_asr("model", "bundle", model, "--lm", arpa, "--beam", 6, "--out", out)
+    assert bundled.code == 0, bundled.err
+    weight, bonus = (
+        float(tuned.out.split(f"--{name} ")[1].split()[0].rstrip(",")) for name in ("lm-weight", "word-bonus")
+    )
+    assert f"with weight {weight:g}" in bundled.err
+    assert f"word bonus {bonus:g}" in bundled.err or bonus == 0
+    info = run_asr("info", out)
+    assert "language model" in info.out
+    scores = [json.loads(run_asr("evaluate", corpus, "--model", path, "--json").out)["wer"] for path in (model, out)]
+    assert scores[1] <= scores[0]
+    assert "decoding: beam 6" in run_asr("evaluate", corpus, "--model", out, "--json").err
+    assert "decoding" not in run_asr("evaluate", corpus, "--model", out, "--json", "--beam", 0).err
+    wrong = run_asr("model", "bundle", model, "--lm", arpa, "--out", tmp_path / "bundle.bin")
+    assert wrong.code == 2
+    assert "ends in .safetensors" in wrong.err

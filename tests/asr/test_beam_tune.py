@@ -1,0 +1,179 @@
+"""Settings found on development data, stored beside a model or inside it, and the decoders that they come to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from babble import ALPHABET as LETTERS
+from babble import make_model, sound
+from test_beam import ALPHABET, STEP, WORD_ARPA, along
+
+from asr import tensorfile
+from asr.audio import Audio
+from asr.config import to_table
+from asr.decoding.beam import BeamDecoder, BeamOptions
+from asr.decoding.choice import DecodingChoice, Tuned, open_decoder
+from asr.decoding.hotwords import HotWord
+from asr.decoding.tune import BONUSES, WEIGHTS, tune
+from asr.errors import ModelError, UsageError
+from asr.language import NgramModel, read_arpa
+from asr.language.pack import from_arrays, to_arrays
+from asr.model import FORMAT, LANGUAGE, Model
+from asr.recognizer import Recognizer
+
+
+@pytest.fixture
+def arpa(tmp_path: Path) -> Path:
+    path = tmp_path / "words.arpa"
+    path.write_text(WORD_ARPA)
+    return path
+
+
+@pytest.fixture
+def language(arpa: Path) -> NgramModel:
+    return read_arpa(arpa)
+
+
+@pytest.fixture
+def model(language: NgramModel) -> Model:
+    """It carries a language model, with settings of its own."""
+    return replace(make_model(), language=language, decoding={"beam": 7, "lm_weight": 0.25, "word_bonus": 2.0})
+
+
+def test_tuning_finds_what_reads_best(language: NgramModel) -> None:
+    """Sound that is unsure between "ab" and "b", and a language model that knows "ab" alone."""
+    unsure = along("_ab_ab_", 0.97)
+    unsure[1, [0, 2]] = np.log([0.55, 0.43])
+    heard: list[float] = []
+    found = tune(
+        BeamDecoder(ALPHABET, language=language), [unsure] * 2, ["abab", "ABAB"], STEP, str.lower,
+        lambda point: heard.append(point.lm_weight),
+    )  # fmt: skip
+    assert {(point.lm_weight, point.word_bonus) for point in found.points} > {(w, b) for w in WEIGHTS for b in BONUSES}
+    assert len(heard) == len(found.points)
+    best = found.best
+    assert best.score.words.errors == min(point.score.words.errors for point in found.points)
+    again = BeamDecoder(ALPHABET, BeamOptions(lm_weight=best.lm_weight, word_bonus=best.word_bonus), language)
+    texts = [readings[0].text for readings in again.decode_each([unsure], STEP)]
+    assert (texts == ["abab"]) == (best.score.words.errors == 0)
+
+
+def test_nothing_can_be_tuned_on_nothing(language: NgramModel) -> None:
+    with pytest.raises(UsageError, match="nothing to tune on"):
+        tune(BeamDecoder(ALPHABET, language=language), [], [], STEP)
+
+
+def test_settings_are_found_beside_the_model_for_the_same_language_model(arpa: Path, tmp_path: Path) -> None:
+    beside = tmp_path / "model.safetensors"
+    path = Tuned(arpa.name, 0.75, 2.5).save(beside)
+    assert path == tmp_path / "model.decoding.toml"
+    decoder = open_decoder(make_model(), DecodingChoice(language=arpa), beside=beside)
+    assert decoder is not None
+    assert (decoder.options.lm_weight, decoder.options.word_bonus) == (0.75, 2.5)
+    asked = open_decoder(make_model(), DecodingChoice(language=arpa, lm_weight=0.125), beside=beside)
+    assert asked is not None
+    assert (asked.options.lm_weight, asked.options.word_bonus) == (0.125, 2.5)
+    other = arpa.rename(tmp_path / "other.arpa")
+    decoder = open_decoder(make_model(), DecodingChoice(language=other), beside=beside)
+    assert decoder is not None
+    assert decoder.options == BeamOptions()
+    path.write_text("language = 3")
+    with pytest.raises(UsageError, match=r"model\.decoding\.toml: lm_weight: missing key"):
+        open_decoder(make_model(), DecodingChoice(language=other), beside=beside)
+
+
+def test_a_model_decodes_with_what_it_carries_unless_told_otherwise(model: Model, language: NgramModel) -> None:
+    decoder = open_decoder(model, DecodingChoice())
+    assert decoder is not None
+    assert decoder.options == BeamOptions(beam=7, lm_weight=0.25, word_bonus=2.0)
+    assert "beam 7, a language model of words of order 2 with weight 0.25, word bonus 2" in decoder.describe()
+    assert open_decoder(model, DecodingChoice(beam=0)) is None
+    assert open_decoder(make_model(), DecodingChoice()) is None
+    other = open_decoder(model, DecodingChoice(language=language))
+    assert other is not None
+    assert other.options == BeamOptions()  # those settings were found with another language model
+    alone = open_decoder(make_model(), DecodingChoice(beam=4, hotwords=[HotWord("bad", 2.0)], lexicon=["bad", "cab"]))
+    assert alone is not None
+    assert alone.describe() == "beam 4, a lexicon of 2 words, 1 hot words"
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (DecodingChoice(beam=0, nbest=2), "nbest: not with a beam of 0"),
+        (DecodingChoice(lm_weight=1.0), "no language model"),
+        (DecodingChoice(hot_boost=1.0), "no file of hot words"),
+        (DecodingChoice(nbest=40), "nbest: 40 is not within 1 and the beam, 32"),
+    ],
+)
+def test_choices_that_cannot_work_are_refused(choice: DecodingChoice, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        open_decoder(make_model(), choice)
+
+
+def test_a_model_file_carries_its_language_model(model: Model, tmp_path: Path) -> None:
+    model.save(tmp_path / "model.safetensors")
+    loaded = Model.load(tmp_path / "model.safetensors")
+    assert loaded.language is not None
+    assert model.language is not None
+    assert loaded.language.words == model.language.words
+    assert dict(loaded.decoding) == dict(model.decoding)
+    assert loaded.parameters.vector.tobytes() == model.parameters.vector.tobytes()
+    for word in model.language.words[1:]:
+        for history in (["<s>"], ["a"], ["<s>", "a"], ["ba"], []):
+            expected = model.language.log_prob(history, word)
+            assert loaded.language.log_prob(history, word) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("change", ["no words", "a word too many", "no backoff", "children", "order"])
+def test_arrays_that_do_not_fit_are_refused(change: str, language: NgramModel) -> None:
+    arrays, vocabulary = to_arrays(language)
+    if change == "no words":
+        vocabulary = ""
+    elif change == "a word too many":
+        vocabulary += "\nbb"
+    elif change == "no backoff":
+        del arrays["backoff1"]
+    elif change == "children":
+        arrays["children2"] = arrays["children2"][::-1].copy() * 2
+    else:
+        arrays["word2"] = arrays["word2"][::-1].copy()
+    with pytest.raises(ModelError, match="do not fit each other"):
+        from_arrays(arrays, vocabulary)
+
+
+def test_a_damaged_language_model_is_a_damaged_model(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    tensors, texts = tensorfile.read(path, FORMAT)
+    del tensors[LANGUAGE + "log_prob2"], texts["format"]
+    tensorfile.write(path, FORMAT, tensors, texts)
+    with pytest.raises(ModelError, match="the model is damaged: the arrays of its language model do not fit"):
+        Model.load(path)
+
+
+def test_a_recogniser_decodes_with_its_decoder(model: Model) -> None:
+    options = BeamOptions(beam=8, nbest=3)
+    plain = Recognizer(model, batch_seconds=60.0)
+    wide = Recognizer(model, batch_seconds=60.0, decoder=BeamDecoder(LETTERS, options))
+    samples = [sound(1.0), np.zeros(8000, np.float32), sound(2.0, seed=2)]
+    for one in samples:
+        transcript = wide.transcribe(one)
+        if not one.any():
+            assert transcript == plain.transcribe(one)
+            continue
+        (readings,) = BeamDecoder(LETTERS, options).decode_each([plain.log_probs(Audio(one, 8000))], model.step_seconds)
+        assert transcript.text == readings[0].text
+        assert [(each.text, each.score) for each in transcript.alternatives] == [(r.text, r.score) for r in readings]
+        assert all(0 <= word.start < word.end <= transcript.duration for word in transcript.words)
+        assert plain.transcribe(one).alternatives == ()
+
+
+def test_options_become_a_table_and_come_back(model: Model) -> None:
+    options = BeamOptions(beam=9, unknown_letter=-2.0)
+    decoder = open_decoder(replace(model, decoding=to_table(options)), DecodingChoice())
+    assert decoder is not None
+    assert decoder.options == options
