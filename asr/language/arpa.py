@@ -107,6 +107,8 @@ class _Reader:
                 section = self._section(order, count)
             sections.append(section)
         self._expect("\\end\\", f"the header says there are {counts[-1]} {len(counts)}-grams")
+        for _ in self.file:  # a compressed file's checksum stands at its end
+            pass
         return words, sections
 
     def _header(self) -> list[int]:

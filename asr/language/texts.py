@@ -149,8 +149,8 @@ def vocabulary(
         outside = [word for word in given if alphabet and not set(word) <= set(alphabet)]
         if outside:
             raise UsageError(
-                f"the vocabulary has {len(outside)} words outside the alphabet, {outside[0]!r} the first; "
-                f"take them out, or spell them with the alphabet's characters"
+                f"the vocabulary has words outside the alphabet ({outside[0]!r}, {len(outside)} in all); "
+                "take them out, or spell them with the alphabet's characters"
             )
         words = set(given)
     else:
@@ -162,7 +162,7 @@ def vocabulary(
         words = {word for word in words if not alphabet or set(word) <= set(alphabet)}
     words -= set(SPECIAL)
     if not words:
-        rule = f"occurs {min_count} times" if given is None else "is given"
+        rule = f"occurs often enough (min-count {min_count})" if given is None else "is given"
         within = " and is within the alphabet" if alphabet else ""
         raise UsageError(f"the vocabulary is empty: no word {rule}{within}")
     return [*SPECIAL, *sorted(words)]
