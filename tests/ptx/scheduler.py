@@ -1,6 +1,6 @@
 """Runs the threads of a launch by turns, all blocks that fit alive together, and serves what they wait for.
 
-Without a seed, blocks and threads take turns in order. With one, the order of a block's threads changes at every turn,
+Without a seed, blocks and threads take turns in order. With one, the order of a block's threads changes now and again,
 some threads run much slower than others, and now and then a whole block falls behind.
 """
 
@@ -47,7 +47,7 @@ from ptx.runtime import KNOWLEDGE, take_over
 
 RUNS, GONE = 0, -1  # a thread's status, else the code with which it waits
 DONE, FAULTED, TRAPPED, DEADLOCK, LEFT_BARRIER, LEFT_WARP = range(6)  # how a launch ends
-SLOW = 64  # a slow thread takes one turn in so many
+SLOW = 16  # a slow thread takes one turn in so many
 
 
 @njit
@@ -62,12 +62,19 @@ def _random(state, below):
 
 
 @njit
-def _shuffle(random, order, lag, threads):
-    """A new order of a block's threads, and sometimes new speeds."""
-    for k in range(threads - 1, 0, -1):
+def _shuffle(random, order):
+    for k in range(len(order) - 1, 0, -1):
         j = _random(random, k + 1)
         order[k], order[j] = order[j], order[k]
-    if _random(random, 20) == 0:
+
+
+@njit
+def _change(random, order, lag, threads):
+    """Sometimes a new order of a block's threads, and more rarely new speeds."""
+    if _random(random, 4):
+        return
+    _shuffle(random, order)
+    if _random(random, 5) == 0:
         behind = _random(random, 3) == 0
         for k in range(threads):
             lag[k] = SLOW if behind or _random(random, 5) == 0 else 1
@@ -234,6 +241,8 @@ def run(function, states, status, environments, locals_at, resident, seed, patie
     order, lags = np.arange(threads), np.ones((blocks, threads), np.int32)
     done = np.zeros(blocks, np.bool_)
     first, idle, seeded = 0, 0, seed >= 0
+    if seeded:
+        _shuffle(random, order)
     while True:
         while first < blocks and done[first]:
             first += 1
@@ -246,7 +255,7 @@ def run(function, states, status, environments, locals_at, resident, seed, patie
                 again = True
                 while again:
                     if seeded:
-                        _shuffle(random, order, lags[block], threads)
+                        _change(random, order, lags[block], threads)
                     state, now = states[block], status[block]
                     left, at_barrier, moved, end = _turn(
                         function, state, now, environments[block], order, lags[block], random, locals_at[block],
