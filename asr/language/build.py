@@ -74,9 +74,9 @@ def build(texts: Sequence[Text], config: BuildConfig, held_out: Text | None = No
     tuned = weights is None and held_out is not None and len(texts) > 1
     if weights is None and not tuned:
         text = np.concatenate([text.encode(words) for text in texts])
-        model = kneser_ney(count(words, text, config.order))
+        model = kneser_ney(count(words, text, config.order), " and ".join(text.name for text in texts))
     else:
-        models = [kneser_ney(count(words, text.encode(words), config.order)) for text in texts]
+        models = [kneser_ney(count(words, text.encode(words), config.order), text.name) for text in texts]
         if weights is None:
             assert held_out is not None
             numbers = held_out.encode(words)

@@ -26,10 +26,10 @@ Discounts = tuple[float, float, float]
 _log = logging.getLogger(__name__)
 
 
-def kneser_ney(counts: Counts) -> NgramModel:
-    """The model of a text. Logs where an order's discounts are `FALLBACK`."""
+def kneser_ney(counts: Counts, name: str = "text") -> NgramModel:
+    """The model of a text. Logs, with the text's name, for which orders the discounts are `FALLBACK`."""
     adjusted = adjust(counts)
-    discounts = [_discounts(values, order) for order, values in enumerate(adjusted, start=1)]
+    discounts = _discounts(adjusted, name)
     below = np.array([1 / (len(counts.words) - 1)])  # uniform; <s> is never predicted
     probs, gammas = [], []
     for grams, values, discount in zip(counts.grams, adjusted, discounts, strict=True):
@@ -60,11 +60,13 @@ def adjust(counts: Counts) -> list[np.ndarray]:
     return adjusted
 
 
-def _discounts(adjusted: np.ndarray, order: int) -> Discounts:
-    discounts = estimate_discounts(np.bincount(np.minimum(adjusted, 5), minlength=6)[1:5].tolist())
-    if discounts is None:
-        _log.info(f"{order}-grams: too few or too odd a text to estimate discounts; taking {FALLBACK}")
-    return discounts or FALLBACK
+def _discounts(adjusted: Sequence[np.ndarray], name: str) -> list[Discounts]:
+    tallies = [np.bincount(np.minimum(values, 5), minlength=6)[1:5].tolist() for values in adjusted]
+    estimated = [estimate_discounts(tally) for tally in tallies]
+    odd = [f"{order}-grams" for order, discounts in enumerate(estimated, start=1) if discounts is None]
+    if odd:
+        _log.info(f"{name}: too small or too odd to estimate discounts of {', '.join(odd)}; taking {FALLBACK}")
+    return [discounts or FALLBACK for discounts in estimated]
 
 
 def estimate_discounts(n: Sequence[int]) -> Discounts | None:
