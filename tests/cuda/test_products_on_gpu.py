@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kernels.cuda.product import Products
+pytest.importorskip("numba_cuda", reason="the package numba-cuda is not installed")
+
+from kernels.cuda.product import Products  # noqa: E402 (only where it can be imported)
 
 FORMS = [
     {"a_transposed": a, "b_transposed": b, "add": add}
