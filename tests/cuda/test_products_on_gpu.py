@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("numba_cuda", reason="the package numba-cuda is not installed")
 
-from kernels.cuda.product import Products  # noqa: E402 (only where it can be imported)
+from kernels.cuda.product import Products
 
 FORMS = [
     {"a_transposed": a, "b_transposed": b, "add": add}
