@@ -28,6 +28,7 @@ class Tree(NamedTuple):
     first: np.ndarray  # int32 [N + 1]
     label: np.ndarray  # int32 [N], of the edge from the parent
     word: np.ndarray  # int32 [N]: the word's number in the language model, or NO_WORD, or UNLISTED
+    best: np.ndarray  # float32 [N]: log-probability of the likeliest word here or below, whatever was before
 
 
 class Automaton(NamedTuple):
@@ -59,6 +60,10 @@ class Grammar(NamedTuple):
 
     A word ends before a space and at the end. It adds `weight` times its log-probability under the model of WORDS, and
     `bonus`. A model of LABELS adds the same for each label. The end adds `weight` times the log-probability of `end`.
+
+    While a word of a model of WORDS is being spelled, what it may come to (`Tree.best`, `outside`) is lent to it, or
+    the search would prefer words that never end. Its end settles that: it decides what the beam keeps, and is in no
+    score.
     """
 
     space: int  # the label between words; 0: there is none
@@ -67,6 +72,7 @@ class Grammar(NamedTuple):
     weight: float
     bonus: float
     letter: float  # log-probability of each label of a word that is not in the tree
+    outside: float  # log-probability of such a word, whatever was before
     tree: Tree
     model: Automaton
     tokens: np.ndarray  # int32 [C]: the labels in the model of LABELS; -1: it lacks one
@@ -89,7 +95,9 @@ class Reading(NamedTuple):
 
 def empty_tree() -> Tree:
     """No word at all."""
-    return Tree(np.array([1, 1], np.int32), np.zeros(1, np.int32), np.full(1, NO_WORD, np.int32))
+    return Tree(
+        np.array([1, 1], np.int32), np.zeros(1, np.int32), np.full(1, NO_WORD, np.int32), np.zeros(1, np.float32)
+    )
 
 
 def empty_automaton() -> Automaton:
@@ -118,7 +126,7 @@ def empty_grammar(classes: int, space: int = 0) -> Grammar:
     """Any text, none likelier than its sound: labels are 0 .. classes - 1."""
     tokens = np.full(classes, -1, np.int32)
     return Grammar(
-        space, NO_MODEL, False, 0.0, 0.0, 0.0, empty_tree(), empty_automaton(), tokens, empty_patterns(classes)
+        space, NO_MODEL, False, 0.0, 0.0, 0.0, 0.0, empty_tree(), empty_automaton(), tokens, empty_patterns(classes)
     )
 
 

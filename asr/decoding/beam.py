@@ -192,6 +192,8 @@ def _grammar(
         missing = [word for word in spoken if word not in words]
         if missing:
             log.warning("hot words outside the lexicon can never be recognised: %s; add them to it", some(missing))
+    model = empty_automaton() if language is None else _automaton(language)
+    alone = _alone(model, np.array([*words.values(), UNLISTED], np.int64))
     return Grammar(
         space=space,
         level=NO_MODEL if language is None else WORDS if language.level == "word" else LABELS,
@@ -199,8 +201,9 @@ def _grammar(
         weight=0.0,
         bonus=0.0,
         letter=0.0,
-        tree=spelling_tree(words, alphabet),
-        model=empty_automaton() if language is None else _automaton(language),
+        outside=float(alone[-1]),
+        tree=spelling_tree(words, alphabet, alone[:-1]),
+        model=model,
         tokens=_tokens(alphabet, language),
         patterns=patterns,
     )
@@ -250,6 +253,15 @@ def _tokens(alphabet: Alphabet, language: NgramModel | None) -> np.ndarray:
     if strange:
         log.warning("the language model lacks characters of this alphabet, which become unlikely: %s", some(strange))
     return tokens
+
+
+def _alone(model: Automaton, words: np.ndarray) -> np.ndarray:
+    """The log-probability of each word, whatever was before; of UNLISTED ones that of unknown words."""
+    empty = slice(*model.arc_begin[:2])  # the arcs of the empty history, one for each word
+    numbers = np.where(words == UNLISTED, model.unknown, words)
+    arcs = np.searchsorted(model.arc_token[empty], numbers)
+    known = np.append(model.arc_log_prob[empty], np.float32(model.floor))
+    return np.where(numbers < 0, model.floor, known[arcs])
 
 
 def _automaton(language: NgramModel) -> Automaton:

@@ -9,7 +9,7 @@ import numpy as np
 
 from asr.alphabet import Alphabet, normalise
 from asr.errors import UsageError
-from kernels.beam import NO_WORD, Tree
+from kernels.beam import NO_WORD, Tree, empty_tree
 
 SHOWN = 5  # words that a message names
 
@@ -53,16 +53,20 @@ def some(words: list[str]) -> str:
     return ", ".join(repr(word) for word in words[:SHOWN]) + more
 
 
-def spelling_tree(words: Mapping[str, int], alphabet: Alphabet) -> Tree:
+def spelling_tree(words: Mapping[str, int], alphabet: Alphabet, log_probs: np.ndarray | None = None) -> Tree:
     """The tree of words, which the alphabet can spell and none of which is empty; each leads to its number.
+
+    log_probs : float [W], of each word by itself; None: all 0
 
     Nodes are numbered level by level, in the order of their spellings, so that a node's children stand side by side.
     """
     if not words:
-        return Tree(np.array([1, 1], np.int32), np.zeros(1, np.int32), np.full(1, NO_WORD, np.int32))
+        return empty_tree()
     spellings = _sorted_spellings(list(words), alphabet)
     labels, numbers = spellings.labels, np.array(list(words.values()), np.int32)[spellings.order]
+    values = (np.zeros(len(words)) if log_probs is None else log_probs)[spellings.order].astype(np.float32)
     edge, word, parents = [np.zeros(1, np.int32)], [np.full(1, NO_WORD, np.int32)], [np.zeros(0, np.int64)]
+    best = [values.max(keepdims=True)]
     node = np.zeros(len(labels), np.int64)  # of each word's beginning, up to the level
     fresh = np.zeros(len(labels), bool)  # whether it differs from that of the word before
     fresh[0] = True
@@ -78,10 +82,15 @@ def spelling_tree(words: Mapping[str, int], alphabet: Alphabet) -> Tree:
         ends = there & (spellings.lengths == level + 1)
         here[node[ends] - total] = numbers[ends]
         word.append(here)
+        highest = np.full(len(first), -np.inf, np.float32)
+        np.maximum.at(highest, node[there] - total, values[there])
+        best.append(highest)
         total += len(first)
     children = np.bincount(np.concatenate(parents), minlength=total)
     begin = 1 + np.concatenate([[0], np.cumsum(children)])
-    return Tree(begin.astype(np.int32), np.concatenate(edge).astype(np.int32), np.concatenate(word))
+    return Tree(
+        begin.astype(np.int32), np.concatenate(edge).astype(np.int32), np.concatenate(word), np.concatenate(best)
+    )
 
 
 class _Spellings:

@@ -81,8 +81,11 @@ def _typed(grammar: Grammar) -> Grammar:
     tree, model, patterns = grammar.tree, grammar.model, grammar.patterns
     return Grammar(
         int(grammar.space), int(grammar.level), bool(grammar.closed),
-        float(grammar.weight), float(grammar.bonus), float(grammar.letter),
-        Tree(*(_array(part, np.int32) for part in tree)),
+        float(grammar.weight), float(grammar.bonus), float(grammar.letter), float(grammar.outside),
+        Tree(
+            _array(tree.first, np.int32), _array(tree.label, np.int32), _array(tree.word, np.int32),
+            _array(tree.best, np.float32),
+        ),
         Automaton(
             _array(model.arc_begin, np.int64), _array(model.arc_token, np.int32),
             _array(model.arc_log_prob, np.float32), _array(model.arc_next, np.int32),
@@ -139,6 +142,7 @@ class _Scratch:
             counts=np.zeros(5, np.int64),
             **{name: np.empty(room, np.int32) for name in _NODE_FIELDS + _ENTRY_FIELDS},
             added=np.empty(room),
+            lent=np.empty(room),
             end_added=np.empty(room),
             peak=np.empty(room, np.float32),
             **slots,
@@ -159,7 +163,7 @@ class _Scratch:
         compact(self.workspace)
         nodes, entries = self.workspace.counts[:2].tolist()
         larger: dict[str, np.ndarray] = {}
-        for used, names in (nodes, (*_NODE_FIELDS, "added", "end_added")), (entries, (*_ENTRY_FIELDS, "peak")):
+        for used, names in (nodes, (*_NODE_FIELDS, "added", "lent", "end_added")), (entries, (*_ENTRY_FIELDS, "peak")):
             room = len(getattr(self.workspace, names[0]))
             if 2 * (used + 2 * beam) > room:
                 larger |= {name: np.resize(getattr(self.workspace, name), 2 * room) for name in names}

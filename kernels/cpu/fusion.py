@@ -85,15 +85,30 @@ def follow_label(g, state, label):
 
 
 @device_function
+def loan(g, place, letters):
+    """What a word begun may come to, lent until it ends."""
+    if g.level != WORDS:
+        return 0.0
+    best = g.outside + g.letter * letters
+    if place >= 0 and (g.closed or g.tree.best[place] > best):
+        best = np.float64(g.tree.best[place])
+    return g.weight * best + g.bonus
+
+
+@device_function
 def extension(g, w, node, label):
     """What the grammar adds to a prefix for one more label; minus infinity: it may not follow."""
     here = w.pattern[node]
     there = g.patterns.next[here, label]
     added = g.patterns.held[there] - g.patterns.held[here] + g.patterns.won[there]
+    added -= w.lent[node]
     if label == g.space:
         added += end_word(g, w, node)
-    elif g.closed and child(g.tree, w.place[node], label) < 0:
-        return -np.inf
+    elif g.closed or g.level == WORDS:
+        place = child(g.tree, np.int64(w.place[node]), label)
+        if g.closed and place < 0:
+            return -np.inf
+        added += loan(g, place, w.letters[node] + 1)
     if g.level == LABELS:
         gain, _ = follow_label(g, np.int64(w.state[node]), label)
         added += gain
@@ -103,7 +118,7 @@ def extension(g, w, node, label):
 @device_function
 def text_end(g, w, node):
     """What the grammar adds if the text ends with this node's prefix, which does not end in a space."""
-    added = end_word(g, w, node)
+    added = end_word(g, w, node) - w.lent[node]
     here = w.pattern[node]
     there = g.patterns.next[here, 0]
     added += g.patterns.won[there] - g.patterns.held[here]

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels.beam import LABELS
-from kernels.cpu.fusion import child, extension, follow_label
+from kernels.cpu.fusion import child, extension, follow_label, loan
 from kernels.jit import device_function, kernel
 
 NODES, ENTRIES, SLOTS, SIDE, STAMP = range(5)  # places in `Workspace.counts`
@@ -39,7 +39,7 @@ class Workspace(NamedTuple):
     """What one thread needs: N nodes, E entries, K slots (the prefixes kept), C classes."""
 
     counts: np.ndarray  # int64 [5]: nodes, entries and slots in use; which side of the slots is now; stamp of the step
-    # nodes [N]: int32, but for the last two
+    # nodes [N]: int32, but for the last three
     parent: np.ndarray
     label: np.ndarray
     child: np.ndarray  # the newest child; -1: none
@@ -51,6 +51,7 @@ class Workspace(NamedTuple):
     pattern: np.ndarray  # state of the patterns
     end_state: np.ndarray  # of the language model, if the word ends here
     added: np.ndarray  # float64: all that the grammar has added
+    lent: np.ndarray  # float64: of that, for what the word begun may come to
     end_added: np.ndarray  # float64: what it adds if the word ends here; NaN: not asked yet
     # entries [E]: labels of likeliest paths
     before: np.ndarray  # int32: the entry of the label before; -1: none
@@ -99,7 +100,7 @@ def _start(g, w):
     w.counts[NODES], w.counts[ENTRIES], w.counts[SLOTS], w.counts[SIDE] = 1, 0, 1, 0
     w.parent[0], w.label[0], w.child[0], w.sibling[0], w.slot[0] = -1, 0, -1, -1, 0
     w.state[0], w.place[0], w.letters[0], w.pattern[0] = g.model.start, 0, 0, g.patterns.start
-    w.added[0], w.end_added[0] = g.patterns.held[g.patterns.start], np.nan
+    w.added[0], w.lent[0], w.end_added[0] = g.patterns.held[g.patterns.start], 0.0, np.nan
     w.node[0, 0], w.entry[0, 0], w.run_before[0, 0] = 0, -1, -1
     w.blank[0, 0], w.spoken[0, 0], w.mass[0, 0] = 0.0, -np.inf, 0.0
     w.path_blank[0, 0], w.path_label[0, 0] = 0.0, -np.inf
@@ -267,11 +268,12 @@ def _find_or_make(g, w, parent, label, gain):
     w.end_added[node] = np.nan
     state = np.int64(w.state[parent])
     if label == g.space:
-        w.place[node], w.letters[node] = 0, 0
+        w.place[node], w.letters[node], w.lent[node] = 0, 0, 0.0
         state = np.int64(w.end_state[parent])
     else:
         w.place[node] = child(g.tree, np.int64(w.place[parent]), label)
         w.letters[node] = w.letters[parent] + 1
+        w.lent[node] = loan(g, np.int64(w.place[node]), w.letters[node])
     if g.level == LABELS:
         _, state = follow_label(g, np.int64(w.state[parent]), label)
     w.state[node] = state

@@ -129,6 +129,15 @@ def test_a_language_model_turns_the_balance(words: NgramModel) -> None:
     assert (alone.text, with_words.text) == ("a b", "ab")
 
 
+def test_words_end_in_a_long_noise_that_no_word_fits(words: NgramModel) -> None:
+    """Unless what a word begun will cost is reckoned with, the best reading is one that never ends."""
+    log_probs = posteriors(7, 600, sharpness=1.0)
+    (reading,) = BeamDecoder(ALPHABET, BeamOptions(beam=16, lm_weight=0.6), words).decode_each([log_probs], STEP)[0]
+    assert max(len(word.text) for word in reading.words) < 12
+    (wide,) = BeamDecoder(ALPHABET, BeamOptions(beam=400, lm_weight=0.6), words).decode_each([log_probs], STEP)[0]
+    assert reading.score > wide.score - 20
+
+
 def test_a_lexicon_allows_its_words_alone(words: NgramModel) -> None:
     log_probs = [posteriors(seed, 30) for seed in range(5)]
     for language in (None, words):

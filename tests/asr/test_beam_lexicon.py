@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +40,22 @@ def test_each_word_leads_to_its_number_and_nothing_else_to_any(words: dict[str, 
     assert len(tree.label) == len(tree.word) == len(tree.first) - 1 == len(prefixes)
     assert all(walk(tree, word) == NO_WORD for word in prefixes - set(words))
     assert walk(tree, "cccccccc") == NO_WORD
+
+
+@given(WORDS)
+def test_each_node_knows_the_likeliest_word_below(words: dict[str, int]) -> None:
+    if not words:
+        return
+    values = np.array([-1.0 - number for number in words.values()])
+    tree = spelling_tree(words, ALPHABET, values)
+    expected = {prefix: max(-1.0 - n for w, n in words.items() if w.startswith(prefix)) for prefix in [*words, ""]}
+    found = {}
+    for prefix in expected:
+        node = 0
+        for label in ALPHABET.encode(prefix):
+            node = next(n for n in range(tree.first[node], tree.first[node + 1]) if tree.label[n] == label)
+        found[prefix] = float(tree.best[node])
+    assert found == expected
 
 
 def gained(automaton: Patterns, text: str) -> float:

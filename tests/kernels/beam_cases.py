@@ -133,6 +133,7 @@ def tree(words: Mapping[str, int]) -> Tree:
         np.array([*first, len(prefixes)], np.int32),
         np.array([SYMBOLS.index(p[-1]) if p else 0 for p in prefixes], np.int32),
         np.array([words.get(p, NO_WORD) for p in prefixes], np.int32),
+        np.random.default_rng(1).normal(-3, 2, len(prefixes)).astype(np.float32),  # may change no score
     )
 
 
@@ -195,6 +196,7 @@ class Task:
             self.weight,
             self.bonus,
             LETTER,
+            -2.0,
             tree(words) if words else empty_tree(),
             self.model.automaton() if self.model else empty_automaton(),
             np.array([ids.get(name, -1) if self.level == LABELS else -1 for name in named], np.int32),
