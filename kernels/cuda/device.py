@@ -263,7 +263,8 @@ class Device:
         graph()
 
     def address(self, array: Array) -> int:
-        """Where an array begins in the device's memory."""
+        """Where an array begins in the device's memory. ValueError for one of the host."""
+        _refuse_host(array)
         return 0 if SIMULATED else int(array.__cuda_array_interface__["data"][0])
 
     def milliseconds(self, work: Callable[[], None]) -> float:
@@ -285,9 +286,13 @@ def _failures() -> Iterator[None]:
         ) from error
 
 
-def _typed(arg: Any) -> Any:
+def _refuse_host(arg: Any) -> None:
     if type(arg) is np.ndarray:
         raise ValueError("an array of the host was given to the GPU: copy it with to_device")
+
+
+def _typed(arg: Any) -> Any:
+    _refuse_host(arg)
     if isinstance(arg, int):
         return np.int32(arg)
     return np.float32(arg) if type(arg) is float else arg
