@@ -190,7 +190,8 @@ def test_each_layout_named_and_guessed(
     root = lay(tmp_path, CORPORA[layout])
     notation = ":".join(part for part in (layout if named else None, str(root), split) if part)
     found = open_corpus(notation)
-    assert found == [Utterance(name, root / audio, *rest) for name, audio, *rest in rows]
+    corpus = f"{layout}:{root.name}"
+    assert found == [Utterance(name, root / audio, *rest, corpus=corpus) for name, audio, *rest in rows]
 
 
 def test_no_layout_is_forgotten() -> None:
