@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -18,7 +19,8 @@ from kernels import BackendUnavailableError, open_backend
 from kernels.interface import Backend
 
 if SIMULATED:
-    from numba.cuda.simulator import kernelapi
+    from numba import cuda
+    from numba.cuda.simulator import kernel, kernelapi
 
     class _SharedArrays(kernelapi.FakeCUDAShared):
         """The simulator's shared memory, except that two threads of a block cannot make one array twice."""
@@ -30,6 +32,24 @@ if SIMULATED:
             place = frame.f_code.co_filename, frame.f_lineno
             return self._allocations.setdefault(place, np.empty(shape, as_dtype(dtype)))  # one step, not get and set
 
+    @contextmanager
+    def _swapped(function: Any, fake: Any) -> Iterator[None]:
+        """The simulator's module in place of `cuda`, for a launch: in all modules at once. The simulator's own way, for
+        each call of a device function and back, takes it away from the block's other threads."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        modules = [vars(module) for name, module in sys.modules.items() if name.startswith("kernels.cuda")]
+        places = [(names, name) for names in [*modules, function.__globals__] for name in names if names[name] is cuda]
+        for names, name in places:
+            names[name] = fake
+        try:
+            yield
+        finally:
+            for names, name in places:
+                names[name] = cuda
+
+    kernel.swapped_cuda_module = _swapped
     kernelapi.FakeCUDAShared = _SharedArrays
     sys.setswitchinterval(1e-5)  # the simulator's threads wait for each other by polling
 
