@@ -11,9 +11,11 @@ from __future__ import annotations
 import importlib
 import math
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,8 +38,6 @@ FLOATS, INTEGERS, INTEGER = _types.float32[::1], _types.int32[::1], _types.int32
 
 THREADS = 2 if SIMULATED else 256  # of a block over flat values
 BLOCKS = 2 if SIMULATED else 1024  # at most so many: then each thread takes several values
-TILE = 2 if SIMULATED else 16  # blocks of TILE x TILE threads make so large a part of a matrix
-OLDEST_DRIVER = (12, 0)  # the CUDA version that a driver must know
 REMEDY = "pip install 'asr-from-sound[cuda13]' (cuda12 for an older driver), or use the device cpu"
 
 config.CUDA_LOW_OCCUPANCY_WARNINGS = False  # a small batch is no mistake
@@ -67,7 +67,7 @@ def device_function(function: Any) -> Any:
     return function if SIMULATED else cuda.jit(device=True, forceinline=True)(function)
 
 
-def blocks(size: int, width: int = TILE) -> int:
+def blocks(size: int, width: int) -> int:
     """How many blocks of a width cover a size."""
     return -(-size // width)
 
@@ -144,7 +144,9 @@ class Driver:
             graph = driver.cuStreamEndCapture(stream)
         runnable = driver.cuGraphInstantiate(graph, 0)
         driver.cuGraphDestroy(graph)
-        return lambda: driver.cuGraphLaunch(runnable, stream)
+        replay = partial(driver.cuGraphLaunch, runnable, stream)
+        weakref.finalize(replay, driver.cuGraphExecDestroy, runnable).atexit = False
+        return replay
 
     def milliseconds(self, work: Callable[[], None]) -> float:
         """The device's time for what a function launches."""
@@ -225,7 +227,8 @@ class Device:
         self.counters.launches += not self._recording
         typed = [_typed(arg) for arg in args]
         if not SIMULATED:
-            self.driver.launch(function, grid, block, shared, typed)
+            with _failures():
+                self.driver.launch(function, grid, block, shared, typed)
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # machine arithmetic overflows without a word
@@ -260,7 +263,8 @@ class Device:
 
     def _replay(self, graph: Callable[[], None]) -> None:
         self.counters.launches += 1
-        graph()
+        with _failures():
+            graph()
 
     def address(self, array: Array) -> int:
         """Where an array begins in the device's memory. ValueError for one of the host."""
@@ -274,15 +278,15 @@ class Device:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """An error of the driver, which a copy learns of after the launches before it, becomes a DeviceFailedError."""
+    """An error of the driver becomes a DeviceFailedError; that of a kernel shows in a later launch or copy."""
     try:
         yield
     except Exception as error:
         if type(error).__name__ != "CudaAPIError":
             raise
         raise DeviceFailedError(
-            f"the GPU stopped with an error ({_first_line(error)}): start again, with ASR_CUDA_MODE=stepwise if "
-            "it stops there too, or use the device cpu"
+            f"the GPU stopped with an error ({_first_line(error)}): start again; if it stops twice, "
+            "set ASR_CUDA_MODE=stepwise or use the device cpu"
         ) from error
 
 
@@ -299,24 +303,15 @@ def _typed(arg: Any) -> Any:
 
 
 def _require_device() -> None:
-    """Raise BackendUnavailableError unless a kernel can be compiled and run."""
-    if cuda.implementation != "NVIDIA":
-        raise BackendUnavailableError(f"the package numba-cuda is missing: {REMEDY}")
+    """Raise BackendUnavailableError unless numba-cuda can use the GPU; drivers and packages are `kernels.driver`'s."""
     try:
-        if not cuda.is_available():
-            raise BackendUnavailableError(f"no GPU can be used ({_reason()}): install NVIDIA's driver and {REMEDY}")
-        version = tuple(importlib.import_module("numba.cuda.cudadrv.driver").driver.get_version())
-        if version < OLDEST_DRIVER:
-            raise BackendUnavailableError(
-                f"the NVIDIA driver knows CUDA {'.'.join(map(str, version))} only, and at least "
-                f"{'.'.join(map(str, OLDEST_DRIVER))} is needed: update the driver, or use the device cpu"
-            )
-    except BackendUnavailableError:
-        raise
+        available = cuda.is_available()
     except Exception as error:  # the driver's and the compiler's own kinds, which differ between versions
         raise BackendUnavailableError(
             f"the GPU's compiler is missing or does not fit ({_first_line(error)}): {REMEDY}"
         ) from error
+    if not available:
+        raise BackendUnavailableError(f"no GPU can be used ({_reason()}): install NVIDIA's driver and {REMEDY}")
 
 
 def _reason() -> str:

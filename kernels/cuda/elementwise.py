@@ -38,20 +38,6 @@ def fill(out, value, size):
 
 
 @kernel
-def count_up(out, size):
-    """out = 0, 1, 2, ..."""
-    for i in range(cuda.grid(1), size, cuda.gridsize(1)):
-        store(out, i, np.int32(i))
-
-
-@kernel
-def copy(x, out, out0, size):
-    """x, to a place in out."""
-    for i in range(cuda.grid(1), size, cuda.gridsize(1)):
-        store(out, out0 + i, load(x, i))
-
-
-@kernel
 def add_column_bias(bias, bias0, out, out0, size):
     """out[out0 + i] += bias[bias0 + i]"""
     for i in range(cuda.grid(1), size, cuda.gridsize(1)):

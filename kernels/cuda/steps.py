@@ -45,7 +45,7 @@ from kernels.cuda.memory import (
 from kernels.cuda.plan import QUAD, Tiling
 from kernels.scalar import ZERO
 
-POLLS = np.int32(1 << 26)  # of a barrier, before the launch is given up: half a minute on a GPU
+POLLS = np.int32(1 << 26)  # of a barrier, before the launch is given up: about half a minute on a GPU
 
 
 @kernel
@@ -118,8 +118,8 @@ def forward_steps(name: str, tiling: Tiling) -> Any:
     TILE, HELD, WEIGHTS, COLUMN = t.tile_rows, t.held, t.weights, t.gates * t.units
     STAGED = WEIGHTS if HELD else 0
     UNIT_QUADS, TILES = U // QUAD, ROWS // TILE
-    CELLS_, FURTHER = U * ROWS, THREADS // U
-    TWICE, HAS_MEMORY = THREADS < CELLS_, cell.has_memory
+    CELL_COUNT, FURTHER = U * ROWS, THREADS // U
+    TWICE, HAS_MEMORY = THREADS < CELL_COUNT, cell.has_memory
     inputs = gather(tuple(None if gate is None else p for p, gate in enumerate(cell.from_input)))
     biases, save, partial = gather(tuple(range(P))), scatter(P), gather(tuple(range(C)))
     to_columns, add, add_gates, copy_in = arrange(C, cell.from_state), plus(P), plus(C), _copy_in(THREADS)
@@ -162,11 +162,11 @@ def forward_steps(name: str, tiling: Tiling) -> Any:
         """One unit of one utterance: its sums' parts, the cell, and where its values go."""
         h = ZERO
         if row >= 0:
-            total = no_gates()
+            sums = no_gates()
             if n > 0:
                 for part in range(SPLITS):
-                    total = add_gates(total, partial(shared, STAGED + (part * ROWS + r) * STRIDE + u, U))
-            h, c, saved = run(add(a, to_columns(total)), state, c)
+                    sums = add_gates(sums, partial(shared, STAGED + (part * ROWS + r) * STRIDE + u, U))
+            h, c, saved = run(add(a, to_columns(sums)), state, c)
             here = row * cuda.gridDim.z + d
             save(columns, here * (P * H) + unit, H, saved)
             if HAS_MEMORY:
@@ -214,7 +214,7 @@ def forward_steps(name: str, tiling: Tiling) -> Any:
         unit_quad, tile, part = tid % UNIT_QUADS, tid // UNIT_QUADS % TILES, tid // (UNIT_QUADS * TILES)
         u, r = tid % U, tid // U
         unit, b = cuda.blockIdx.x * U + u, cuda.blockIdx.y * ROWS + r
-        has_cell = tid < CELLS_
+        has_cell = tid < CELL_COUNT
         kept = empty()
         if unit < H:
             kept = biases(bias, d * (P * H) + unit, H)
@@ -275,8 +275,8 @@ def backward_steps(name: str, tiling: Tiling) -> Any:
     HALVES = UNITS // QUAD
     GAP = K // HALVES
     UNIT_TILES, ROW_TILES = K // UNITS, ROWS // TILE
-    CELLS_, FURTHER = U * ROWS, THREADS // U
-    TWICE, HAS_MEMORY = THREADS < CELLS_, cell.has_memory
+    CELL_COUNT, FURTHER = U * ROWS, THREADS // U
+    TWICE, HAS_MEMORY = THREADS < CELL_COUNT, cell.has_memory
     saved_values, save, put_gates = gather(tuple(range(P))), scatter(P), scatter(C)
     to_gates = arrange(P, tuple(cell.from_state.index(gate) for gate in range(C)))
     none, empty, no_gates, copy_in = zeros(TILE * UNITS), zeros(P), zeros(C), _copy_in(THREADS)
@@ -359,9 +359,9 @@ def backward_steps(name: str, tiling: Tiling) -> Any:
             own = 0
         u, r = tid % U, tid // U
         unit, b = cuda.blockIdx.x * U + u, cuda.blockIdx.y * ROWS + r
-        has_cell = tid < CELLS_
+        has_cell = tid < CELL_COUNT
         # the carries of this thread's units, between launches
-        carried = ((group * slices + cuda.blockIdx.x) * CELLS_ + tid) * 2
+        carried = ((group * slices + cuda.blockIdx.x) * CELL_COUNT + tid) * 2
         carry_h, carry_c, carry_h2, carry_c2 = ZERO, ZERO, ZERO, ZERO
         if n > 0:
             if has_cell:
