@@ -16,7 +16,8 @@ import pytest
 
 KERNELS = Path(__file__).parents[1] / "kernels"
 OTHERS = (
-    "cuda_sm_ and (test_equals_the_reference and bidirectional and (unequal or wide) or by_hand or feasible or dense)"
+    "cuda_sm_ and (test_equals_the_reference and bidirectional and (unequal or wide)"
+    " or by_hand or feasible or dense or test_elementwise)"
 )
 RUNS = {  # seed, files, `-k`
     "recurrent": (1, ("test_recurrent.py",), f"cuda and not cuda_sm_ or {OTHERS}"),
