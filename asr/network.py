@@ -7,6 +7,8 @@ T' = ceil(T / stack). Training adds the CTC loss at the end and goes the same wa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,6 +29,7 @@ class NetworkSettings:
     bidirectional : a second direction reads each utterance from its end
     stack : frames put side by side into one step of the network
     dropout : share of each recurrent layer's outputs set to 0 while training (Srivastava et al., 2014)
+    recurrent_dropout : share of each layer's recurrent weights set to 0, others in each update (Merity et al., 2018)
     """
 
     cell: str = "lstm"
@@ -35,13 +38,15 @@ class NetworkSettings:
     bidirectional: bool = True
     stack: int = 3
     dropout: float = 0.5
+    recurrent_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         require(self.cell in CELLS, f"cell: {self.cell!r} is none of {', '.join(CELLS)}")
         require(self.layers >= 1, f"layers: {self.layers} is below 1")
         require(self.hidden >= 1, f"hidden: {self.hidden} is below 1")
         require(self.stack >= 1, f"stack: {self.stack} is below 1")
-        require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not within [0, 1)")
+        for name in ("dropout", "recurrent_dropout"):
+            require(0 <= getattr(self, name) < 1, f"{name}: {getattr(self, name)} is not within [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,12 @@ class Network:
     def velocity(self) -> Parameters:
         return self._resident(self.parameters.like())
 
+    @cached_property
+    def _thin(self) -> Parameters:
+        """Room for the recurrent weights with some dropped."""
+        names = [name for name in self.parameters if name.endswith("weight_hh")]
+        return self._resident(Parameters({name: self.parameters.layout[name] for name in names}))
+
     @staticmethod
     def layout(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
         """Name and shape of every weight: `layer0.forward.weight_ih` ... `output.weight`, `output.bias`."""
@@ -144,6 +155,23 @@ class Network:
         for index, layer in enumerate(self._layers):
             layer.pack(self.parameters.under(f"layer{index}"))
         self._dense.pack(self.parameters["output.weight"], self.parameters["output.bias"])
+
+    @contextmanager
+    def _thinned(self, seed: int) -> Iterator[None]:
+        """Within, the backend has the recurrent weights with some dropped; behind it, `gradient` has theirs dropped."""
+        rate = self.config.recurrent_dropout
+        if not rate:
+            yield
+            return
+        thin = self._thin
+        for number, name in enumerate(thin):
+            self.backend.dropout(self.parameters[name], thin[name], rate, _weight_seed(seed, number))
+        for index, layer in enumerate(self._layers):
+            layer.pack(self.parameters.under(f"layer{index}") | thin.under(f"layer{index}"))
+        yield
+        for number, name in enumerate(thin):
+            self.backend.dropout(self.gradient[name], self.gradient[name], rate, _weight_seed(seed, number))
+        self.pack()
 
     def steps(self, lengths: np.ndarray) -> np.ndarray:
         """Network steps for so many frames: ceil(lengths / stack), int32."""
@@ -197,6 +225,12 @@ class Network:
 
         An utterance whose labels do not fit its length has loss infinity and adds nothing to the gradient.
         """
+        with self._thinned(seed):
+            return self._loss_and_gradient(frames, lengths, labels, label_lengths, seed)
+
+    def _loss_and_gradient(
+        self, frames: np.ndarray, lengths: np.ndarray, labels: np.ndarray, label_lengths: np.ndarray, seed: int
+    ) -> np.ndarray:
         x, steps = self._stack(frames, lengths)
         inputs, outputs = [], []
         for index, layer in enumerate(self._layers):
@@ -288,6 +322,10 @@ class Network:
 
 def _layer_seed(seed: int, layer: int) -> int:
     return seed * 1024 + layer
+
+
+def _weight_seed(seed: int, number: int) -> int:
+    return seed * 1024 + 512 + number
 
 
 def _xavier(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
