@@ -69,7 +69,7 @@ def train(
     resolved = load_config(config or _default_config(out, resume), overrides)
     train_set, held_out = _read(corpus, run_commands), _read(dev or [], run_commands)
     if not dev and resolved.dev_every:
-        train_set, held_out = split_by_speaker(train_set, resolved.dev_every)
+        train_set, held_out = split_by_speaker(train_set, resolved.dev_every, resolved.dev_fold)
     backend = open_backend(device, threads)
     names = [public_name(notation) for notation in corpus]
     trainer.train(resolved, train_set, held_out, out, backend, resume, trained_on=names, licence=licence)

@@ -114,25 +114,32 @@ def _guess(path: Path) -> str:
     raise CorpusError(f"{path}: no corpus of a known layout; name it as LAYOUT:PATH, LAYOUT being one of {layouts}")
 
 
-def split_by_speaker(utterances: Sequence[Utterance], every: int = 10) -> tuple[list[Utterance], list[Utterance]]:
+def split_by_speaker(
+    utterances: Sequence[Utterance], every: int = 10, fold: int = 0
+) -> tuple[list[Utterance], list[Utterance]]:
     """Training and development utterances, in their order.
 
-    No speaker is in both: development takes every tenth (`every`) of the sorted speakers of each corpus, from the
-    first on. A corpus with one speaker, or an utterance without, is for training alone beside one that has several;
-    otherwise development takes every tenth utterance. Raises UsageError where nothing would be left.
+    No speaker is in both: development takes every tenth (`every`) of the sorted speakers of each corpus, from number
+    `fold` on. A corpus with one speaker, or an utterance without, is for training alone beside one that has several;
+    otherwise development takes every tenth utterance. Raises UsageError where nothing would be left of either.
     """
     if every < 2 or len(utterances) < 2:
         raise UsageError(
             f"cannot hold out every {every}th of {len(utterances)} utterances, 2 being needed at least;"
             " name development data (--dev), or hold none out (dev_every=0)"
         )
+    if not 0 <= fold < every:
+        raise UsageError(f"fold {fold} is none of the {every} that there are; name one from 0 to {every - 1}")
     pairs = sorted({(utterance.corpus, utterance.speaker) for utterance in utterances})
     corpora = [list(speakers) for _, speakers in groupby(pairs, key=lambda pair: pair[0])]
     known = [speakers for speakers in corpora if len(speakers) >= 2 and all(name for _, name in speakers)]
+    held_out = {speaker for speakers in known for _, speaker in speakers[fold::every]}
+    if not held_out and (known or fold >= len(utterances)):
+        there = f"{max(map(len, known))} speakers" if known else f"{len(utterances)} utterances"
+        raise UsageError(f"fold {fold} holds out nobody, there being no more than {there}; take a lower fold")
     if not known:
-        train = [utterance for index, utterance in enumerate(utterances) if index % every]
-        return train, list(utterances[::every])
-    held_out = {speaker for speakers in known for _, speaker in speakers[::every]}
+        train = [utterance for index, utterance in enumerate(utterances) if index % every != fold]
+        return train, list(utterances[fold::every])
     train = [utterance for utterance in utterances if utterance.speaker not in held_out]
     if not train:
         raise UsageError("every speaker would be held out of one corpus or another; name development data (--dev)")

@@ -204,6 +204,7 @@ class TrainingConfig:
     corpora : corpora of several that are used in their own way; the first that matches counts
     seed : all random numbers follow from it
     dev_every : where no development data are given, each so many-th speaker of each corpus is held out as such; 0: none
+    dev_fold : the first of them, counted from 0: which of the `dev_every` groups of speakers it is
     keep : which weights are the result: those best on development data, or the last
     """
 
@@ -217,6 +218,7 @@ class TrainingConfig:
     corpora: tuple[CorpusConfig, ...] = ()
     seed: int = 1
     dev_every: int = 10
+    dev_fold: int = 0
     keep: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
@@ -224,6 +226,8 @@ class TrainingConfig:
         require(len(set(matches)) == len(matches), "corpora: two have the same match; make one of them")
         require(self.seed >= 0, f"seed: {self.seed} is below 0")
         require(self.dev_every == 0 or self.dev_every >= 2, f"dev_every: {self.dev_every} is neither 0 nor 2 or more")
+        groups = max(1, self.dev_every)
+        require(0 <= self.dev_fold < groups, f"dev_fold: {self.dev_fold} is not within 0..{groups - 1}")
 
 
 def named_configs() -> dict[str, Path]:

@@ -171,6 +171,32 @@ def test_a_speaker_held_out_of_one_corpus_is_held_out_of_all() -> None:
         split_by_speaker(chain, 2)
 
 
+def test_folds_hold_out_each_speaker_once() -> None:
+    letters = [replace(u, corpus="letters") for u in utterances("abcdefghijkl")]
+    digits = [replace(u, corpus="digits") for u in utterances("xyz")]
+    folds = [split_by_speaker([*letters, *digits], 5, fold) for fold in range(5)]
+    assert folds[0] == split_by_speaker([*letters, *digits], 5)
+    held_out = ["".join(u.speaker for u in dev) for _, dev in folds]
+    assert held_out == ["afkx", "bgly", "chz", "di", "ej"]  # of three speakers the last folds hold out none
+    assert all(len(train) + len(dev) == 15 for train, dev in folds)
+    _, dev = split_by_speaker(utterances("a" * 12), 5, 3)
+    assert [u.id for u in dev] == ["u3", "u8"]
+
+
+@pytest.mark.parametrize(
+    ("speakers", "fold", "message"),
+    [
+        ("abc", 3, "fold 3 holds out nobody, there being no more than 3 speakers"),
+        ("aaa", 4, "fold 4 holds out nobody, there being no more than 3 utterances"),
+        ("abc", 5, "fold 5 is none of the 5"),
+        ("abc", -1, "fold -1 is none of the 5"),
+    ],
+)
+def test_folds_that_hold_out_nobody_are_refused(speakers: str, fold: int, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        split_by_speaker(utterances(speakers), 5, fold)
+
+
 def test_without_speakers_every_tenth_utterance_is_held_out() -> None:
     for speaker in ("", "alone"):
         _, dev = split_by_speaker(utterances([speaker] * 25))

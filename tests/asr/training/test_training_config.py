@@ -121,6 +121,8 @@ def test_no_such_config() -> None:
         ("seed", -1),
         ("dev_every", -1),
         ("dev_every", 1),
+        ("dev_fold", -1),
+        ("dev_fold", 1),
     ],
 )
 def test_values_that_cannot_be(key: str, value: object) -> None:
