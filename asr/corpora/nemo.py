@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +40,49 @@ def read(path: Path, split: str | None) -> list[Utterance]:
     return gathering.utterances()
 
 
+def lines(utterances: Sequence[Utterance]) -> list[str]:
+    """The lines of a manifest that `read` makes these utterances of, though with its own ids.
+
+    What no line can name is left out: sound that a command gives, and what would have the id of one before.
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    for utterance in utterances:
+        if not utterance.command:
+            audio = str(utterance.audio.absolute())
+            segment = utterance.start > 0 or utterance.end is not None
+            entries.setdefault(_id(audio, utterance.start if segment else None), _as_entry(utterance, audio, segment))
+    return [json.dumps(entry) + "\n" for entry in entries.values()]
+
+
+def _as_entry(utterance: Utterance, audio: str, segment: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {"audio_filepath": audio, "text": utterance.text}
+    if utterance.speaker:
+        entry["speaker"] = utterance.speaker
+    if segment:
+        entry["offset"] = utterance.start
+    if utterance.end is not None:
+        entry["duration"] = utterance.end - utterance.start
+    return entry
+
+
+def _id(name: str, start: float | None) -> str:
+    """Of an entry: the path without its suffix, and where its segment begins."""
+    stem = os.path.splitext(name)[0]  # noqa: PTH122  a Path for each file is slow
+    return stem if start is None else f"{stem}@{start:g}"
+
+
 def _add(gathering: Gathering, place: Place, entry: dict[str, Any]) -> None:
     name = entry["audio_filepath"]
     audio = gathering.locate(name, (place.path.parent, Path()), place)
-    stem = os.path.splitext(name)[0]  # noqa: PTH122  a Path for each file is slow
     text, speaker = entry["text"].strip(), str(entry.get("speaker") or "")
     if entry.get("offset") is None:
-        gathering.add(Utterance(stem, audio, text, speaker), place)
+        gathering.add(Utterance(_id(name, None), audio, text, speaker), place)
         return
     start = _seconds(entry, "offset", place)
     end = start + _seconds(entry, "duration", place) if entry.get("duration") is not None else None
     if end is not None and end <= start:
         raise CorpusError(f"{place}: a segment needs a duration above 0")
-    gathering.add(Utterance(f"{stem}@{start:g}", audio, text, speaker, start, end), place)
+    gathering.add(Utterance(_id(name, start), audio, text, speaker, start, end), place)
 
 
 def _entry(place: Place, line: str) -> dict[str, Any]:

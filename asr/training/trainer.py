@@ -1,7 +1,8 @@
 """Training: batches, loss and gradient, clip, step; then development data, metrics, checkpoint; again.
 
-A run folder holds `config.toml` (every setting), `metrics.jsonl` (a line per epoch), `checkpoint.safetensors`,
-`best.safetensors`, `last.safetensors` and, at the end, `model.safetensors`.
+A run folder holds `config.toml` (every setting), `train.jsonl` and `dev.jsonl` (the utterances that it uses, as NeMo
+manifests), `metrics.jsonl` (a line per epoch), `checkpoint.safetensors`, `best.safetensors`, `last.safetensors` and,
+at the end, `model.safetensors`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from asr.alphabet import Alphabet
 from asr.backends import fitting, open_backend
 from asr.config import to_table
+from asr.corpora import nemo
 from asr.corpora.utterance import Utterance
 from asr.errors import DeviceError, ModelError, TrainingError, UsageError
 from asr.files import write_atomically
@@ -38,10 +40,11 @@ from asr.training.interruption import Interruption
 from asr.training.progress import Progress, automatic
 from asr.training.schedule import rate
 from asr.training.streams import stream
-from asr.training.strings import with_strings
+from asr.training.strings import Joined, with_strings
 from kernels.interface import Backend
 
 CONFIG, METRICS, CHECKPOINT = "config.toml", "metrics.jsonl", "checkpoint.safetensors"
+TRAIN, DEV = "train.jsonl", "dev.jsonl"
 BEST, LAST, MODEL = "best.safetensors", "last.safetensors", "model.safetensors"
 CHANGEABLE = {"batches.size"}  # settings that may differ when a run is resumed
 CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
@@ -92,7 +95,7 @@ def train(
     run = Run(config, alphabet, data, held_out, folder, backend, progress, provenance, communicator or Alone())
     if resume:
         run.load()
-    run.write_config()
+    run.describe()
     with Interruption() as interruption:
         run.go(interruption)
     return run.finish()
@@ -151,10 +154,22 @@ class Run:
         model.save(self.folder / MODEL)
         return model
 
-    def write_config(self) -> None:
-        """Say in the run folder what run this is."""
+    def describe(self) -> None:
+        """Say in the run folder what run this is: its settings, and the utterances that it uses."""
         with self._writing():
             save_config(self.config, self.folder / CONFIG)
+            self._list(self.data, self.folder / TRAIN)
+            self._list(self.dev, self.folder / DEV)
+
+    def _list(self, data: Dataset, path: Path) -> None:
+        """A corpus of the utterances, without strings joined of them; no file where there is none."""
+        used = [each.utterance for each in data.examples if not isinstance(each.utterance, Joined)]
+        lines = nemo.lines(used)
+        if len(lines) < len(used):
+            why = "a command gives their sound, or they begin where others do"
+            self.progress.message(f"{path} does without {len(used) - len(lines)} of {len(used)} utterances: {why}")
+        if lines:
+            write_atomically(path, "".join(lines).encode())
 
     def load(self) -> None:
         """Go back to the checkpoint in the run folder; where the run was stopped before its first, begin."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from asr.corpora import LAYOUTS, Utterance, open_corpus
+from asr.corpora import LAYOUTS, Utterance, nemo, open_corpus
 from asr.errors import AudioError, CorpusError
 
 
@@ -205,6 +206,23 @@ def test_a_manifest_may_be_the_path(tmp_path: Path, file: str) -> None:
     assert len(open_corpus(f"{root}/{file}")) == 2
     with pytest.raises(CorpusError, match="a file has no splits"):
         open_corpus(f"{root}/{file}:train")
+
+
+def test_utterances_written_as_a_manifest_come_back(tmp_path: Path) -> None:
+    root = lay(tmp_path / "a: ü", {"1.wav": "", "2.flac": ""})
+    kept = [
+        Utterance("x", root / "1.wav", 'né "so"'),
+        Utterance("y", root / "1.wav", "", "ann", 0.25, 1.5),
+        Utterance("z", root / "2.flac", "YES", "bob", 0.0, 2.0),
+        Utterance("end", root / "2.flac", "no", "7", 2.125),
+    ]
+    same = Utterance("again", root / "1.wav", "twice")
+    piped = Utterance("pipe", Path("sox x |"), "no file", command="sox x")
+    lines = nemo.lines([*kept[:2], same, piped, *kept[2:]])
+    (tmp_path / "x.jsonl").write_text("".join(lines))
+    found = open_corpus(f"{tmp_path / 'x.jsonl'}")
+    assert [replace(u, id="", corpus="") for u in found] == [replace(u, id="") for u in kept]
+    assert nemo.lines(found) == lines
 
 
 Change = Callable[[dict[str, str | bytes]], object]

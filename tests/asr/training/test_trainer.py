@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from watcher import Watcher
 
-from asr.corpora import Utterance
+from asr.corpora import Utterance, open_corpus
 from asr.errors import TrainingError, UsageError
+from asr.evaluation import evaluate
 from asr.model import Model
+from asr.recognizer import Recognizer
 from asr.training import load_config, train
 from asr.training.augment import PLAIN
 from asr.training.cache import FeatureCache
@@ -68,11 +70,25 @@ def test_the_run_folder_is_complete(run: Path, tiny: TrainingConfig) -> None:
         "best.safetensors",
         "checkpoint.safetensors",
         "config.toml",
+        "dev.jsonl",
         "last.safetensors",
         "metrics.jsonl",
         "model.safetensors",
+        "train.jsonl",
     }
     assert load_config(run / "config.toml") == tiny
+
+
+def test_the_run_says_which_utterances_it_used(run: Path, train_set: list[Utterance], dev_set: list[Utterance]) -> None:
+    for name, used in (("train", train_set), ("dev", dev_set)):
+        found = open_corpus(str(run / f"{name}.jsonl"))
+        assert [(u.audio, u.text) for u in found] == [(u.audio, u.text) for u in used]
+
+
+def test_the_model_scores_on_the_development_data_as_the_run_says(run: Path, backend: Backend) -> None:
+    recognizer = Recognizer(Model.load(run / "last.safetensors"), backend)
+    score = evaluate(recognizer, open_corpus(f"nemo:{run}:dev")).score
+    assert (score.wer, score.cer) == tuple(metrics(run)[-1][key] for key in ("dev_wer", "dev_cer"))
 
 
 def test_the_model_says_where_it_comes_from(run: Path, tiny: TrainingConfig) -> None:
@@ -116,6 +132,7 @@ def test_without_development_data_the_last_weights_are_kept(
     model = train(config, train_set[:8], [], tmp_path / "run", backend, progress=Watcher(), cache=cache)
     assert metrics(tmp_path / "run")[0]["dev_wer"] is None
     assert not (tmp_path / "run" / "best.safetensors").exists()
+    assert not (tmp_path / "run" / "dev.jsonl").exists()
     assert model.provenance["scores"] == {}
 
 
