@@ -41,7 +41,8 @@ SHIFTS = (
     1.09,
     1.16,
 )  # a voice at each of them counts as another speaker; the last makes women children
-PACE = (0.025, 0.4)  # seconds a character, without the quiet at the ends: what is beyond was not said as it is written
+SHORTEST = (0.2, 0.025)  # seconds, and for each character: less was not said as it is written
+LONGEST = (1.0, 0.4)  # nor more: letters with pauses take 0.35 s a character
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,7 @@ def plan(sentences: Sentences, voices: dict[str, float], phrases: float, seed: i
     while True:
         phrase = invent() if rng.random() < phrases else next(drawn)
         voice = list(voices)[rng.choice(len(voices), p=shares / shares.sum())]
-        drawn_manner = [round(float(rng.uniform(*bounds)), 3) for bounds in (TEMPO, PITCH, LIVELINESS)]
-        tempo, pitch, liveliness = drawn_manner
+        tempo, pitch, liveliness = (round(float(rng.uniform(*bounds)), 3) for bounds in (TEMPO, PITCH, LIVELINESS))
         yield Line(phrase, voice, Manner(tempo, pitch, float(rng.choice(SHIFTS)), liveliness))
 
 
@@ -102,8 +102,8 @@ def make(lines: Sequence[Line], out: Path, seed: int) -> int:
 def record(line: Line, rng: np.random.Generator) -> np.ndarray | None:
     """The utterance, float32 [N] at 16 kHz; None where its duration cannot be that of its text."""
     samples = finish(speak(line.phrase.spoken, line.voice, line.manner), line.manner.shift, rng)
-    pace = (len(samples) / RATE - 0.4) / len(line.phrase.text)
-    return samples if PACE[0] < pace < PACE[1] else None
+    shortest, longest = (base + slope * len(line.phrase.text) for base, slope in (SHORTEST, LONGEST))
+    return samples if shortest < len(samples) / RATE < longest else None
 
 
 def _duration(path: Path) -> float | None:

