@@ -6,8 +6,8 @@ import atexit
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache, wraps
 from importlib.metadata import version
 from typing import Any, Literal
@@ -40,6 +40,9 @@ class FeatureConfig:
     preemphasis : a in y[n] = x[n] - a x[n-1]; 0 for none
     window_shape : a window known to scipy
     normalise : "utterance" brings each dimension of an utterance to mean 0 and variance 1
+    prior_frames : so many frames of average speech count beside an utterance's own in its mean and variance (after
+        Gauvain and Lee, 1994): in a word that is little but a vowel, its own mean would take the vowel away
+    prior_mean, prior_deviation : average speech in each dimension; `measure` finds them
     """
 
     rate: int = 16000
@@ -54,6 +57,9 @@ class FeatureConfig:
     preemphasis: float = 0.97
     window_shape: Literal["hamming", "hann", "blackman", "boxcar"] = "hamming"
     normalise: Literal["utterance", "none"] = "utterance"
+    prior_frames: int = 0
+    prior_mean: tuple[float, ...] = ()
+    prior_deviation: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         require(self.rate >= 1000, f"rate: {self.rate} Hz is below 1000")
@@ -74,6 +80,10 @@ class FeatureConfig:
             f"low, high: the band {self.low} to {self.high} Hz does not fit into 0 to {self.rate / 2:.0f} Hz",
         )
         require(0 <= self.preemphasis < 1, f"preemphasis: {self.preemphasis} is not within [0, 1)")
+        require(self.prior_frames >= 0, f"prior_frames: {self.prior_frames} is below 0")
+        for name in ("prior_mean", "prior_deviation"):
+            given = len(getattr(self, name))
+            require(given in (0, self.dimension), f"{name}: {given} values, not {self.dimension}, one a dimension")
 
     @property
     def dimension(self) -> int:
@@ -109,14 +119,16 @@ def extract(audio: Audio, config: FeatureConfig) -> np.ndarray:
         )
     frames = _with_deltas(_cepstra(audio.samples, config), config)
     if config.normalise == "utterance":
-        frames = _normalised(frames)
+        frames = _normalised(frames, config)
     return np.ascontiguousarray(frames, np.float32)
 
 
 def _cepstra(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
     """MFCC `[coefficients, T]`: DCT-II of the log power of mel bands, floored 80 dB below the loudest."""
     librosa = _librosa()
-    decibels = librosa.power_to_db(_mel_power(samples, config), top_db=LOUDNESS_RANGE)
+    # recordings have an average only where all are as loud
+    loudness = np.max if config.prior_frames else 1.0
+    decibels = librosa.power_to_db(_mel_power(samples, config), ref=loudness, top_db=LOUDNESS_RANGE)
     cepstra: np.ndarray = librosa.feature.mfcc(S=decibels, n_mfcc=config.coefficients, dct_type=2, norm="ortho")
     return cepstra
 
@@ -162,11 +174,44 @@ def _with_deltas(cepstra: np.ndarray, config: FeatureConfig) -> np.ndarray:
     return np.concatenate([cepstra, *orders]).T
 
 
-def _normalised(frames: np.ndarray) -> np.ndarray:
+def measure(sounds: Iterable[Audio], config: FeatureConfig) -> FeatureConfig:
+    """`config` with the average of these recordings: the mean of all frames, and their deviation, each frame taken from
+    the mean of its own recording. Raises what `extract` does, ValueError without a recording."""
+    count, total, squares = 0, np.zeros(config.dimension), np.zeros(config.dimension)
+    for sound in sounds:
+        frames = extract(sound, replace(config, normalise="none"))
+        count += len(frames)
+        total += frames.sum(axis=0, dtype=np.float64)
+        squares += len(frames) * frames.var(axis=0, dtype=np.float64)
+    if not count:
+        raise ValueError("no recording to measure")
+    mean, deviation = total / count, np.sqrt(squares / count)
+    return replace(config, prior_mean=_rounded(mean), prior_deviation=_rounded(deviation))
+
+
+def _rounded(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(f"{value:.4g}") for value in values)
+
+
+def _normalised(frames: np.ndarray, config: FeatureConfig) -> np.ndarray:
     mean = frames.mean(axis=0, dtype=np.float64)
     deviation = frames.std(axis=0, dtype=np.float64)
+    if config.prior_frames:
+        mean, deviation = _with_prior(mean, deviation, len(frames), config)
     normalised: np.ndarray = (frames - mean) / np.where(deviation < SMALLEST_DEVIATION, np.inf, deviation)
     return normalised
+
+
+def _with_prior(
+    mean: np.ndarray, deviation: np.ndarray, count: int, config: FeatureConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of an utterance's frames and those of the prior together."""
+    if not config.prior_mean or not config.prior_deviation:
+        raise UsageError("features: prior_frames is set, but average speech was not measured; train the model anew")
+    own, prior = count / (count + config.prior_frames), config.prior_frames / (count + config.prior_frames)
+    apart = mean - config.prior_mean
+    variance = own * deviation**2 + prior * np.square(config.prior_deviation) + own * prior * apart**2
+    return mean - prior * apart, np.sqrt(variance)
 
 
 @cache

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from asr.audio import Audio
 from asr.config import from_table, to_table
 from asr.errors import AudioError, UsageError
-from asr.features import FeatureConfig, _compiled_folder, extract
+from asr.features import FeatureConfig, _compiled_folder, extract, measure
 from asr.files import cache_folder
 
 CONFIG = FeatureConfig()
@@ -187,3 +188,41 @@ print(librosa.util.localmax(np.array([0.0, 1.0, 0.0, 2.0, 1.0])).tolist())
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["[False,", "True,", "False,", "True,", "False]"]
+
+
+def test_prior_counts_as_so_many_frames_of_average_speech() -> None:
+    """As if frames with the prior's mean and deviation stood beside the utterance's own."""
+    sound = noise(4000)
+    plain = FeatureConfig(coefficients=4, deltas=1, prior_frames=30, normalise="none")
+    mean, deviation = np.linspace(-9, 9, plain.dimension), np.linspace(1, 8, plain.dimension)
+    prior = mean + deviation * np.where(np.arange(30) % 2, 1, -1)[:, np.newaxis]
+    own = extract(sound, plain).astype(np.float64)
+    both = np.concatenate([own, prior])
+    config = replace(plain, normalise="utterance", prior_mean=tuple(mean), prior_deviation=tuple(deviation))
+    np.testing.assert_allclose(extract(sound, config), (own - both.mean(axis=0)) / both.std(axis=0), atol=1e-5)
+
+
+def test_prior_makes_loudness_count_for_nothing() -> None:
+    config = measure([noise(16000)], FeatureConfig(prior_frames=50))
+    sound = noise(8000)
+    softer = replace(sound, samples=sound.samples * np.float32(0.01))
+    np.testing.assert_allclose(extract(softer, config), extract(sound, config), atol=1e-3)
+
+
+def test_average_speech_is_that_of_all_frames() -> None:
+    config = FeatureConfig(coefficients=3, deltas=0, prior_frames=10)
+    sounds = [noise(16000), noise(4000)]
+    measured = measure(sounds, config)
+    frames = [extract(sound, replace(config, normalise="none")) for sound in sounds]
+    np.testing.assert_allclose(measured.prior_mean, np.concatenate(frames).mean(axis=0), rtol=1e-3)
+    within = np.concatenate([one - one.mean(axis=0) for one in frames])
+    np.testing.assert_allclose(measured.prior_deviation, within.std(axis=0), rtol=1e-3)
+    with pytest.raises(ValueError, match="no recording"):
+        measure([], config)
+
+
+def test_prior_must_be_measured_and_fit() -> None:
+    with pytest.raises(UsageError, match="average speech was not measured"):
+        extract(noise(4000), FeatureConfig(prior_frames=10))
+    with pytest.raises(UsageError, match="prior_mean: 2 values, not 39"):
+        FeatureConfig(prior_frames=10, prior_mean=(1.0, 2.0))
