@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,8 @@ LANGUAGE = "language."  # begins the names of a language model's tensors
 class Model:
     """Everything that recognising needs, and where it came from.
 
-    provenance : JSON-able: `trained_on`, `config`, `seed`, `epochs`, `scores`, `version`, `date`, `licence`
+    provenance : JSON-able: `trained_on`, `config`, `seed`, `epochs`, `scores`, `version`, `date`, `licence`,
+        `texts` of the language model
     language : what its texts are like, for decoding; it is used unless another way of decoding is asked for
     decoding : JSON-able: the settings that go with it (fields of `asr.decoding.beam.BeamOptions`)
 
@@ -58,6 +59,18 @@ class Model:
         _require(self.network.outputs == self.alphabet.size, "its network and its alphabet differ in size")
         _require(self.parameters.layout == Network.layout(self.network), "its weights do not fit its network")
         _require(bool(np.isfinite(self.parameters.vector).all()), "a weight is not a finite number")
+
+    @property
+    def is_half(self) -> bool:
+        """Whether float16 keeps every weight as it is."""
+        with np.errstate(over="ignore"):
+            return bool(np.array_equal(self.parameters.vector, self.parameters.vector.astype(np.float16)))
+
+    def halved(self) -> Model:
+        """The same with the weights that float16 makes of them. ModelError where one is too large for that."""
+        with np.errstate(over="ignore"):
+            weights = self.parameters.vector.astype(np.float16).astype(np.float32)
+        return replace(self, parameters=Parameters(self.parameters.layout, weights))
 
     @property
     def step_seconds(self) -> float:

@@ -6,6 +6,7 @@ else's, and `checksum`, a CRC-32 of all the rest.
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ Texts = Mapping[str, str]
 
 
 def write(path: Path, kind: str, tensors: Tensors, texts: Texts) -> None:
-    """Replace the file at `path`, whole or not at all. OSError when it cannot be.
+    """Replace the file at `path`, whole or not at all; the same content makes the same bytes. OSError if it cannot be.
 
     kind : the `format`
     tensors : C-contiguous arrays
@@ -29,7 +30,7 @@ def write(path: Path, kind: str, tensors: Tensors, texts: Texts) -> None:
 
     texts = {"format": kind, **texts}
     texts["checksum"] = _checksum(tensors, texts)
-    write_atomically(path, save(dict(tensors), texts))
+    write_atomically(path, _sorted(save(dict(tensors), texts)))
 
 
 def read(path: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -54,6 +55,16 @@ def read(path: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     if texts.pop("checksum", None) != _checksum(tensors, texts):
         raise ModelError(f"{path}: damaged: its checksum is wrong; get the file again")
     return tensors, texts
+
+
+def _sorted(content: bytes) -> bytes:
+    """The file with its texts in the alphabet's order; safetensors writes them in a new order each time."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def _checksum(tensors: Tensors, texts: Texts) -> str:

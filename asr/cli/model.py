@@ -33,12 +33,8 @@ def bundle(
 
     Weight and bonus are those that `asr lm tune` has stored beside MODEL, where they are not given.
     """
-    from dataclasses import replace
-
-    import numpy as np
-
-    from asr.config import to_table
     from asr.decoding.choice import DecodingChoice, open_decoder
+    from asr.decoding.choice import bundle as put_together
     from asr.model import SUFFIX, Model
 
     if out.suffix != SUFFIX:
@@ -47,7 +43,5 @@ def bundle(
     wanted = DecodingChoice(beam=beam, language=lm, lm_weight=lm_weight, word_bonus=word_bonus)
     decoder = open_decoder(loaded, wanted, beside=Path(model))
     assert decoder is not None  # since a beam is asked for
-    bundled = replace(loaded, language=decoder.language, decoding=to_table(decoder.options))
-    weights = loaded.parameters.vector
-    bundled.save(out, half or np.array_equal(weights, weights.astype(np.float16)))
+    put_together(loaded, decoder).save(out, half or loaded.is_half)
     messages.say(f"{out}: {out.stat().st_size / 1e6:.1f} MB; decoding: {decoder.describe()}")

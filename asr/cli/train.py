@@ -31,6 +31,10 @@ def train(
         list[str] | None,
         typer.Option("--dev", metavar="LAYOUT:PATH[:SPLIT]", help="Development data; else some speakers are held out."),
     ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", metavar="FILE", help="For the language model, one sentence a line; repeatable."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in DIR was stopped.")] = False,
     seed: Annotated[int | None, typer.Option("--seed", help="All random numbers follow from it.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Times each utterance is seen.")] = None,
@@ -68,11 +72,15 @@ def train(
     overrides = {key: value for key, value in flags.items() if value is not None} | parse_settings(settings or [])
     resolved = load_config(config or _default_config(out, resume), overrides)
     train_set, held_out = _read(corpus, run_commands), _read(dev or [], run_commands)
+    transcripts = [utterance.text for utterance in train_set]
     if not dev and resolved.dev_every:
         train_set, held_out = split_by_speaker(train_set, resolved.dev_every, resolved.dev_fold)
     backend = open_backend(device, threads)
     names = [public_name(notation) for notation in corpus]
-    trainer.train(resolved, train_set, held_out, out, backend, resume, trained_on=names, licence=licence)
+    trainer.train(
+        resolved, train_set, held_out, out, backend, resume,
+        trained_on=names, licence=licence, transcripts=transcripts, texts=text or [],
+    )  # fmt: skip
     print(out / trainer.MODEL)
 
 

@@ -113,6 +113,11 @@ def open_decoder(
     )
 
 
+def bundle(model: Model, decoder: BeamDecoder) -> Model:
+    """The model that decodes as this decoder does unless told otherwise, carrying its language model."""
+    return replace(model, language=decoder.language, decoding=to_table(decoder.options))
+
+
 def _options(model: Model, choice: DecodingChoice, tuned: Tuned | None) -> BeamOptions:
     """The settings found for the model and the language model, and over them what is asked for."""
     options = from_table(BeamOptions, model.decoding, "the model's decoding settings")

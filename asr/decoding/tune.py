@@ -18,6 +18,8 @@ from asr.scoring import Score, score
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
 STEPS = (0.125, 0.5), (0.0625, 0.25)  # of weight and bonus, around the best
+AROUND = (-1, 0, 1)
+MOST = len(WEIGHTS) * len(BONUSES) + len(STEPS) * (len(AROUND) ** 2 - 1)  # pairs that are tried
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ def tune(
     step_seconds: float,
     same: Callable[[str], str] = str,
     report: Callable[[Point], None] = lambda point: None,
+    lm_weight: float | None = None,
+    word_bonus: float | None = None,
 ) -> Tuning:
     """Search weight and bonus.
 
@@ -58,6 +62,7 @@ def tune(
     references : what was said in each
     same : what is done to both texts before they are compared
     report : told of each point when it is known
+    lm_weight, word_bonus : not searched, but taken as it is, where it is given
 
     UsageError without an utterance.
     """
@@ -75,11 +80,13 @@ def tune(
             known[weight, bonus] = Point(weight, bonus, score(expected, texts))
             report(known[weight, bonus])
 
-    try_each((weight, bonus) for weight in WEIGHTS for bonus in BONUSES)
+    weights = WEIGHTS if lm_weight is None else (lm_weight,)
+    bonuses = BONUSES if word_bonus is None else (word_bonus,)
+    try_each((weight, bonus) for weight in weights for bonus in bonuses)
+    rows, columns = AROUND if lm_weight is None else (0,), AROUND if word_bonus is None else (0,)
     for of_weight, of_bonus in STEPS:
         best = min(known.values(), key=_rank)
-        around = [-1, 0, 1]
-        try_each((best.lm_weight + i * of_weight, best.word_bonus + j * of_bonus) for i in around for j in around)
+        try_each((best.lm_weight + i * of_weight, best.word_bonus + j * of_bonus) for i in rows for j in columns)
     return Tuning(tuple(known[pair] for pair in sorted(known)))
 
 

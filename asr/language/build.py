@@ -12,6 +12,7 @@ from asr.language.counts import count
 from asr.language.interpolate import check_weights, interpolate, tune_weights
 from asr.language.kneser_ney import kneser_ney
 from asr.language.ngram import START, UNKNOWN, NgramModel
+from asr.language.prune import check as check_pruning
 from asr.language.prune import prune
 from asr.language.texts import Text, vocabulary
 
@@ -64,13 +65,10 @@ def build(texts: Sequence[Text], config: BuildConfig, held_out: Text | None = No
 
     One text: its own. Several: one model each, all with the same vocabulary, interpolated with `config.weights` or the
     weights that suit the held-out text best; without either, all texts are counted as if they were one.
-    Raises UsageError for an order that the texts cannot fill.
+    Raises UsageError for settings that do not suit the texts, as `check` does.
     """
-    _check_order(texts, config.order)
-    words = vocabulary(texts, config.min_count, config.vocabulary, config.alphabet)
-    weights: np.ndarray | None = None
-    if config.weights is not None:
-        weights = check_weights(config.weights, len(texts))
+    words = check(texts, config)
+    weights = None if config.weights is None else check_weights(config.weights, len(texts))
     tuned = weights is None and held_out is not None and len(texts) > 1
     if weights is None and not tuned:
         text = np.concatenate([text.encode(words) for text in texts])
@@ -88,6 +86,17 @@ def build(texts: Sequence[Text], config: BuildConfig, held_out: Text | None = No
     if config.prune is not None or config.max_ngrams is not None:
         model = prune(model, config.prune, config.max_ngrams)
     return Built(model, () if weights is None else tuple(weights.tolist()), tuned, before)
+
+
+def check(texts: Sequence[Text], config: BuildConfig) -> list[str]:
+    """The words that a model of the texts knows; UsageError for what makes `build` fail, such as an order that the
+    texts cannot fill."""
+    _check_order(texts, config.order)
+    if config.weights is not None:
+        check_weights(config.weights, len(texts))
+    words = vocabulary(texts, config.min_count, config.vocabulary, config.alphabet)
+    check_pruning(len(words), config.prune, config.max_ngrams)
+    return words
 
 
 def _check_order(texts: Sequence[Text], order: int) -> None:

@@ -32,12 +32,22 @@ def prune(model: NgramModel, threshold: float | None = None, max_ngrams: int | N
 
     Raises UsageError where fewer n-grams are wanted than there are words.
     """
-    if threshold is not None and not 0 <= threshold < 1:
-        raise UsageError(f"prune: {threshold:g} is not within [0, 1)")
+    check(len(model.words), threshold, max_ngrams)
     losses = _needed(model, [relative_loss(model, order) for order in range(2, model.order + 1)])
     if max_ngrams is not None:
         threshold = max(threshold or 0.0, _threshold(model, losses, max_ngrams))
     return _keep(model, [loss >= (threshold or 0.0) for loss in losses])
+
+
+def check(words: int, threshold: float | None, max_ngrams: int | None) -> None:
+    """Raise the UsageError of `prune` for a model of so many words."""
+    if threshold is not None and not 0 <= threshold < 1:
+        raise UsageError(f"prune: {threshold:g} is not within [0, 1)")
+    if max_ngrams is not None and max_ngrams < words:
+        raise UsageError(
+            f"max-ngrams: {max_ngrams} is less than the {words} words; "
+            "allow more, or know fewer words (as with --min-count, --vocab of asr lm build)"
+        )
 
 
 def relative_loss(model: NgramModel, order: int) -> np.ndarray:
@@ -82,11 +92,6 @@ def _needed(model: NgramModel, losses: list[np.ndarray]) -> list[np.ndarray]:
 def _threshold(model: NgramModel, losses: list[np.ndarray], max_ngrams: int) -> float:
     """The lowest that leaves so many n-grams."""
     room = max_ngrams - len(model.words)
-    if room < 0:
-        raise UsageError(
-            f"max-ngrams: {max_ngrams} is less than the {len(model.words)} words; "
-            f"allow more, or a smaller vocabulary (--min-count, --vocab)"
-        )
     every = np.sort(np.concatenate([np.zeros(0), *losses]))[::-1]
     return float(np.nextafter(every[room], np.inf)) if room < len(every) else 0.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from asr.config import from_table, merge, override, require, to_table
 from asr.errors import UsageError
 from asr.features import FeatureConfig
 from asr.files import write_atomically
+from asr.language.build import MAX_ORDER
 from asr.network import NetworkSettings
 
 
@@ -198,6 +200,38 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
+class LanguageConfig:
+    """The language model that the final model carries, of the transcripts and of other texts.
+
+    order : words that are seen together, up to 10; 0: the model carries none
+    prune : n-grams that change the perplexity by less than this share go; without it, none do
+    max_ngrams : so many stay, of all orders together; without it, all
+    weights : of the transcripts and of each other text; empty: those that suit the development transcripts best
+    lm_weight, word_bonus : of decoding, as `BeamOptions` has them; those that are not given are tuned on development
+        data
+    beam : readings kept at each step
+    """
+
+    order: int = 0
+    prune: float | None = None
+    max_ngrams: int | None = None
+    weights: tuple[float, ...] = ()
+    lm_weight: float | None = None
+    word_bonus: float | None = None
+    beam: int = 32
+
+    def __post_init__(self) -> None:
+        require(0 <= self.order <= MAX_ORDER, f"order: {self.order} is not within 0..{MAX_ORDER}")
+        require(self.prune is None or 0 <= self.prune < 1, f"prune: {self.prune} is not within [0, 1)")
+        require(self.max_ngrams is None or self.max_ngrams >= 1, f"max_ngrams: {self.max_ngrams} is below 1")
+        require(all(0 <= weight < math.inf for weight in self.weights), "weights: one is not a number from 0 on")
+        weight, bonus = self.lm_weight or 0.0, self.word_bonus or 0.0
+        require(0 <= weight < math.inf, f"lm_weight: {weight} is not a number from 0 on")
+        require(math.isfinite(bonus), f"word_bonus: {bonus} is not a finite number")
+        require(self.beam >= 1, f"beam: {self.beam} is below 1")
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """Everything that, with the data, decides what a run does.
 
@@ -206,6 +240,7 @@ class TrainingConfig:
     dev_every : where no development data are given, each so many-th speaker of each corpus is held out as such; 0: none
     dev_fold : the first of them, counted from 0: which of the `dev_every` groups of speakers it is
     keep : which weights are the result: those best on development data, or the last
+    half : keep the final model's weights in float16, at half the size
     """
 
     features: FeatureConfig = field(default_factory=FeatureConfig)
@@ -215,11 +250,13 @@ class TrainingConfig:
     batches: BatchConfig = field(default_factory=BatchConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     text: TextConfig = field(default_factory=TextConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
     corpora: tuple[CorpusConfig, ...] = ()
     seed: int = 1
     dev_every: int = 10
     dev_fold: int = 0
     keep: Literal["best", "last"] = "best"
+    half: bool = False
 
     def __post_init__(self) -> None:
         matches = [corpus.match.casefold() for corpus in self.corpora]

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from asr.training.config import TrainingConfig, load_config, save_config
 from asr.training.dataset import Dataset, choose_alphabet, prepare_dev, prepare_train
 from asr.training.development import DevScore, score_development
 from asr.training.interruption import Interruption
+from asr.training.language import Sources, carrying, gather, require_tunable
 from asr.training.progress import Progress, automatic
 from asr.training.schedule import rate
 from asr.training.streams import stream
@@ -46,7 +47,7 @@ from kernels.interface import Backend
 CONFIG, METRICS, CHECKPOINT = "config.toml", "metrics.jsonl", "checkpoint.safetensors"
 TRAIN, DEV = "train.jsonl", "dev.jsonl"
 BEST, LAST, MODEL = "best.safetensors", "last.safetensors", "model.safetensors"
-CHANGEABLE = {"batches.size"}  # settings that may differ when a run is resumed
+CHANGEABLE = ("batches.size", "language.", "half")  # begin the settings that may differ when a run is resumed
 CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
 
 
@@ -61,6 +62,8 @@ def train(
     *,
     trained_on: Sequence[str] = (),
     licence: str = "",
+    transcripts: Sequence[str] | None = None,
+    texts: Sequence[str | Path] = (),
     cache: str | Path | None = None,
     communicator: Communicator | None = None,
 ) -> Model:
@@ -72,10 +75,14 @@ def train(
     train, dev : utterances to learn from, and to measure by; `dev` may be empty
     out : a new or empty folder; with `resume`, one where a run was stopped
     backend : the machine; default: the best there is
-    resume : go on where the run in `out` stopped; the end is the same, bit for bit, as if it had not. Only
-        `batches.size` may differ, for a device whose memory was full: the epoch that was stopped then begins anew
+    resume : go on where the run in `out` stopped; the end is the same, bit for bit, as if it had not. Only what
+        comes after training may differ (`language`, `half`), and `batches.size`, for a device whose memory was full:
+        the epoch that was stopped then begins anew
     progress : told of the run; default: a display on a terminal, else lines on stderr
     trained_on, licence : for the model's provenance: the corpora's notations, the licence of their audio
+    transcripts : for the final language model (`config.language`), those of held-out speakers of the same corpora among
+        them; default: those of `train`
+    texts : files with one sentence a line, compressed or not, for the language model too
     cache : folder of computed features; default: the user's cache folder
     communicator : adds up the gradient over machines; default: this one alone
 
@@ -89,8 +96,13 @@ def train(
     features = FeatureCache(config.features, config.augment.snr_spread, progress, Path(cache) if cache else None)
     train = with_strings(train, config, progress)
     alphabet = choose_alphabet(train, config.text)
+    sources = gather(config, train, transcripts, texts, alphabet)
+    if sources:
+        require_tunable(sources, config.language, [utterance.text for utterance in dev])
     data = prepare_train(train, alphabet, config, features, backend.threads)
     held_out = prepare_dev(dev, alphabet, config, features, backend.threads)
+    if sources:  # some may have been left out
+        require_tunable(sources, config.language, [example.text for example in held_out.examples])
     provenance = {"trained_on": list(trained_on), "licence": licence, "config": to_table(config), "seed": config.seed}
     run = Run(config, alphabet, data, held_out, folder, backend, progress, provenance, communicator or Alone())
     if resume:
@@ -98,7 +110,7 @@ def train(
     run.describe()
     with Interruption() as interruption:
         run.go(interruption)
-    return run.finish()
+    return run.finish(sources)
 
 
 class Run:
@@ -148,10 +160,21 @@ class Run:
         finally:
             self.progress.end()
 
-    def finish(self) -> Model:
-        """The final model, also written to the run folder."""
+    def finish(self, sources: Sources | None) -> Model:
+        """The final model, also written to the run folder; it carries a language model where there are sources."""
         model = Model.load(self.folder / (BEST if self.config.keep == "best" and self.state.best else LAST))
-        model.save(self.folder / MODEL)
+        model = dataclasses.replace(model, provenance={**model.provenance, "config": self.provenance["config"]})
+        if self.config.half:
+            model = model.halved()
+        try:
+            if sources:
+                told = self._told_of("development data, for the language model")
+                model = carrying(model, sources, self.config, self.dev, self.network.backend, self.progress, told)
+        except KeyboardInterrupt:
+            self.progress.message(f"stopped; resume goes on from {self.folder}")
+            raise
+        with self._writing():
+            model.save(self.folder / MODEL, half=self.config.half)
         return model
 
     def describe(self) -> None:
@@ -261,12 +284,12 @@ class Run:
         self.progress.epoch(record, self.config.schedule.epochs)
 
     def _score_development(self) -> DevScore | None:
-        where = f"{self.folder}: development data of epoch {self.state.epoch + 1}"
-
-        def told(batch: Batch) -> AbstractContextManager[None]:
-            return fitting(where, lambda: self._told(batch))
-
+        told = self._told_of(f"development data of epoch {self.state.epoch + 1}")
         return score_development(self.network, self.dev, self.alphabet, self.config.batches.size, told)
+
+    def _told_of(self, what: str) -> Callable[[Batch], AbstractContextManager[None]]:
+        """What is entered with a batch of this, so that memory that is full is told of."""
+        return lambda batch: fitting(f"{self.folder}: {what}", lambda: self._told(batch))
 
     def _check_alive(self) -> None:
         if self.state.norms and np.isfinite(self.network.backend.norm(self.network.parameters.vector)):
@@ -358,7 +381,8 @@ def _check_same(folder: Path, config: TrainingConfig) -> None:
         raise UsageError(f"{folder}: there is no run to resume; start it without --resume")
     begun = _flat(to_table(load_config(folder / CONFIG)))
     asked = _flat(to_table(config))
-    changed = sorted(key for key in begun | asked if begun.get(key) != asked.get(key) and key not in CHANGEABLE)
+    changed = sorted(key for key in begun | asked if begun.get(key) != asked.get(key))
+    changed = [key for key in changed if not key.startswith(CHANGEABLE)]
     if changed:
         key = changed[0]
         raise UsageError(

@@ -61,6 +61,20 @@ def test_tuning_finds_what_reads_best(language: NgramModel) -> None:
     assert (texts == ["abab"]) == (best.score.words.errors == 0)
 
 
+def test_what_is_given_is_not_searched(language: NgramModel) -> None:
+    def tried(**given: float) -> tuple[set[float], set[float]]:
+        points = tune(BeamDecoder(ALPHABET, language=language), [along("_ab_", 0.9)], ["ab"], STEP, **given).points
+        return {point.lm_weight for point in points}, {point.word_bonus for point in points}
+
+    weights, bonuses = tried(lm_weight=0.3)
+    assert weights == {0.3}
+    assert bonuses > set(BONUSES)
+    weights, bonuses = tried(word_bonus=-0.7)
+    assert weights > set(WEIGHTS)
+    assert bonuses == {-0.7}
+    assert tried(lm_weight=3.0, word_bonus=5.0) == ({3.0}, {5.0})
+
+
 def test_nothing_can_be_tuned_on_nothing(language: NgramModel) -> None:
     with pytest.raises(UsageError, match="nothing to tune on"):
         tune(BeamDecoder(ALPHABET, language=language), [], [], STEP)

@@ -53,6 +53,24 @@ def test_half_precision_halves_the_file(saved: Path, tmp_path: Path) -> None:
     assert saving == pytest.approx(2 * len(expected), abs=64)  # headers differ a little
 
 
+def test_what_half_precision_makes_of_a_model() -> None:
+    model = small_model()
+    assert not model.is_half
+    assert model.halved().is_half
+    np.testing.assert_allclose(model.halved().parameters.vector, model.parameters.vector, rtol=2**-11, atol=1e-7)
+    model.parameters.vector[3] = 1e5
+    assert not model.is_half
+    with pytest.raises(ModelError, match="a weight is not a finite number"):
+        model.halved()
+
+
+def test_the_same_model_is_the_same_file(saved: Path) -> None:
+    before = saved.read_bytes()
+    for _ in range(4):
+        small_model().save(saved)
+        assert saved.read_bytes() == before
+
+
 def test_step_seconds() -> None:
     assert small_model().step_seconds == pytest.approx(0.02)
 

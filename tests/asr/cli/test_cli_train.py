@@ -66,10 +66,33 @@ def test_speakers_or_another_corpus_are_development_data(run_asr: RunAsr, tone_c
     assert "training on 40 utterances" in held_out
 
 
+def test_one_command_ends_with_a_model_that_carries_a_language_model(
+    run_asr: RunAsr, tone_corpus: Path, tmp_path: Path
+) -> None:
+    """Words of held-out speakers are in it, those of other development data are not."""
+    text, out = tmp_path / "x.txt", tmp_path / "run"
+    text.write_text("Face, cab!\nbeef\n")
+    settings = ("--set", "language.order=2", "--set", "dev_every=6", "--set", "dev_fold=3")
+    common = ("train", "--config", "tiny", "--epochs", 2, "--corpus", tone_corpus, "--text", text)
+    code, printed, err = run_asr(*common, "--out", out, *settings)
+    assert (code, printed) == (0, f"{out / 'model.safetensors'}\n"), err
+    assert "development words wrong: " in err
+    assert len((out / "dev.jsonl").read_text().splitlines()) == 8
+    model = Model.load(out / "model.safetensors")
+    assert model.language is not None
+    texts = [path.read_text() for path in tone_corpus.glob("*.txt")]
+    assert set(model.language.words) == {"<s>", "</s>", "<unk>", "face", "cab", "beef", *" ".join(texts).split()}
+    code, _, err = run_asr(*common, "--out", tmp_path / "other")
+    assert code == 2
+    assert f"asr: {text}: a text for the language model, and there is none to be (language.order is 0)" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (["--set", "optimizer.rate"], "KEY=VALUE"),
+        (["--set", "language.order=12"], "language: order: 12 is not within 0..10"),
+        (["--set", "dev_fold=10"], "dev_fold: 10 is not within 0..9"),
         (["--set", "optimizer.speed=1"], "optimizer.speed"),
         (["--cell", "brain"], "brain"),
         (["--config", "nothing"], "nothing"),

@@ -13,9 +13,7 @@ from watcher import Watcher
 
 from asr.corpora import Utterance, open_corpus
 from asr.errors import TrainingError, UsageError
-from asr.evaluation import evaluate
 from asr.model import Model
-from asr.recognizer import Recognizer
 from asr.training import load_config, train
 from asr.training.augment import PLAIN
 from asr.training.cache import FeatureCache
@@ -83,12 +81,6 @@ def test_the_run_says_which_utterances_it_used(run: Path, train_set: list[Uttera
     for name, used in (("train", train_set), ("dev", dev_set)):
         found = open_corpus(str(run / f"{name}.jsonl"))
         assert [(u.audio, u.text) for u in found] == [(u.audio, u.text) for u in used]
-
-
-def test_the_model_scores_on_the_development_data_as_the_run_says(run: Path, backend: Backend) -> None:
-    recognizer = Recognizer(Model.load(run / "last.safetensors"), backend)
-    score = evaluate(recognizer, open_corpus(f"nemo:{run}:dev")).score
-    assert (score.wer, score.cer) == tuple(metrics(run)[-1][key] for key in ("dev_wer", "dev_cer"))
 
 
 def test_the_model_says_where_it_comes_from(run: Path, tiny: TrainingConfig) -> None:
