@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LETTERS = 29  # outputs of a network that has no model yet: 26 letters, space, apostrophe and the blank
 NARROW = 100  # columns, where stdout is no terminal
+MOST_SHOWN = 10  # numbers of a list
 
 
 def info(
@@ -130,4 +131,6 @@ def _text(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ", ".join(value)
+    if isinstance(value, list) and len(value) > MOST_SHOWN:
+        return f"{len(value)} values"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

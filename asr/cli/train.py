@@ -36,6 +36,12 @@ def train(
         typer.Option("--text", metavar="FILE", help="For the language model, one sentence a line; repeatable."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in DIR was stopped.")] = False,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init", metavar="MODEL", help="Begin with a model's weights; its features and network are kept."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="All random numbers follow from it.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Times each utterance is seen.")] = None,
     cell: Annotated[str | None, typer.Option("--cell", help="rnn_tanh, rnn_relu, gru or lstm.")] = None,
@@ -60,8 +66,10 @@ def train(
     from asr.backends import open_backend
     from asr.corpora import split_by_speaker
     from asr.training import load_config, trainer
+    from asr.training.folder import MODEL
 
     flags = {
+        "init": init,
         "seed": seed,
         "schedule.epochs": epochs,
         "network.cell": cell,
@@ -81,7 +89,7 @@ def train(
         resolved, train_set, held_out, out, backend, resume,
         trained_on=names, licence=licence, transcripts=transcripts, texts=text or [],
     )  # fmt: skip
-    print(out / trainer.MODEL)
+    print(out / MODEL)
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
@@ -105,7 +113,7 @@ def public_name(notation: str) -> str:
 
 def _default_config(out: Path, resume: bool) -> str:
     """A run that goes on keeps its own settings."""
-    from asr.training.trainer import CONFIG
+    from asr.training.folder import CONFIG
 
     saved = out / CONFIG
     return str(saved) if resume and os.path.isfile(saved) else "default"

@@ -235,6 +235,8 @@ class LanguageConfig:
 class TrainingConfig:
     """Everything that, with the data, decides what a run does.
 
+    init : a bundled model's name or a model file, whose weights the run begins with; its features, alphabet and
+        network take the place of those here; empty: random weights
     corpora : corpora of several that are used in their own way; the first that matches counts
     seed : all random numbers follow from it
     dev_every : where no development data are given, each so many-th speaker of each corpus is held out as such; 0: none
@@ -251,6 +253,7 @@ class TrainingConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     text: TextConfig = field(default_factory=TextConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
+    init: str = ""
     corpora: tuple[CorpusConfig, ...] = ()
     seed: int = 1
     dev_every: int = 10

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from asr.alphabet import Alphabet, normalise, strip_punctuation
+from asr.audio import Audio
 from asr.corpora.utterance import Utterance
 from asr.errors import AsrError, TrainingError, UsageError
+from asr.features import FeatureConfig, measure
 from asr.training.augment import PLAIN, draw_copies, draw_present, vary
 from asr.training.batches import Batch, assemble
 from asr.training.cache import FeatureCache, Lengths
@@ -19,6 +21,7 @@ from asr.training.progress import Progress
 from asr.training.streams import stream
 from asr.training.strings import Joined, settings_of
 
+MEASURED = 1000  # utterances whose mean and variance are taken for average speech
 SHOWN = 10  # utterances left out that are named one by one for each reason
 
 
@@ -83,6 +86,31 @@ class Dataset:
         copies = [self.copies[epoch][i] for i in indices]
         frames = [change(self.cache.frames(e.utterance, copy)) for e, copy in zip(examples, copies, strict=True)]
         return assemble(frames, [e.labels for e in examples], [e.utterance.id for e in examples])
+
+
+def with_prior(config: FeatureConfig, utterances: Sequence[Utterance]) -> FeatureConfig:
+    """Average speech measured, where features need it and have it not: that of up to MEASURED of the utterances."""
+    if not config.prior_frames or config.prior_mean:
+        return config
+    chosen = utterances[:: max(1, -(-len(utterances) // MEASURED))]
+    try:
+        return measure(_sounds(chosen, config), config)
+    except ValueError:
+        raise TrainingError(
+            f"none of the {len(chosen)} training utterances tried can be read, {chosen[0].audio} for one; "
+            "check that they are sound files"
+        ) from None
+
+
+def _sounds(utterances: Sequence[Utterance], config: FeatureConfig) -> Iterator[Audio]:
+    """Those that can be read and are long enough; of the others the run tells later."""
+    for utterance in utterances:
+        try:
+            sound = utterance.read(config.rate)
+        except AsrError:
+            continue
+        if len(sound.samples) >= config.window_samples:
+            yield sound
 
 
 def clean(text: str, config: TextConfig) -> str:

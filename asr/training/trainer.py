@@ -1,15 +1,12 @@
 """Training: batches, loss and gradient, clip, step; then development data, metrics, checkpoint; again.
 
-A run folder holds `config.toml` (every setting), `train.jsonl` and `dev.jsonl` (the utterances that it uses, as NeMo
-manifests), `metrics.jsonl` (a line per epoch), `checkpoint.safetensors`, `best.safetensors`, `last.safetensors` and,
-at the end, `model.safetensors`.
+`asr.training.folder` says what a run leaves behind.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -21,12 +18,11 @@ import numpy as np
 from asr.alphabet import Alphabet
 from asr.backends import fitting, open_backend
 from asr.config import to_table
-from asr.corpora import nemo
 from asr.corpora.utterance import Utterance
 from asr.errors import DeviceError, ModelError, TrainingError, UsageError
 from asr.files import write_atomically
 from asr.model import Model
-from asr.network import Network, NetworkConfig
+from asr.network import Network, NetworkConfig, NetworkSettings
 from asr.parameters import Parameters
 from asr.training import checkpoint
 from asr.training.batches import Batch, ahead, epoch_batches
@@ -34,20 +30,28 @@ from asr.training.cache import FeatureCache
 from asr.training.checkpoint import State
 from asr.training.communicator import Alone, Communicator
 from asr.training.config import TrainingConfig, load_config, save_config
-from asr.training.dataset import Dataset, choose_alphabet, prepare_dev, prepare_train
+from asr.training.dataset import Dataset, choose_alphabet, prepare_dev, prepare_train, with_prior
 from asr.training.development import DevScore, score_development
+from asr.training.folder import (
+    BEST,
+    CHECKPOINT,
+    CONFIG,
+    DEV,
+    LAST,
+    METRICS,
+    MODEL,
+    TRAIN,
+    check_folder,
+    list_utterances,
+)
 from asr.training.interruption import Interruption
 from asr.training.language import Sources, carrying, gather, require_tunable
 from asr.training.progress import Progress, automatic
 from asr.training.schedule import rate
 from asr.training.streams import stream
-from asr.training.strings import Joined, with_strings
+from asr.training.strings import with_strings
 from kernels.interface import Backend
 
-CONFIG, METRICS, CHECKPOINT = "config.toml", "metrics.jsonl", "checkpoint.safetensors"
-TRAIN, DEV = "train.jsonl", "dev.jsonl"
-BEST, LAST, MODEL = "best.safetensors", "last.safetensors", "model.safetensors"
-CHANGEABLE = ("batches.size", "language.", "half")  # begin the settings that may differ when a run is resumed
 CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
 
 
@@ -91,10 +95,16 @@ def train(
     nothing can be written any more, DeviceError, with a checkpoint left, when the device's memory is full.
     """
     folder, progress, backend = Path(out), progress or automatic(), backend or open_backend()
-    _check_folder(folder, config, resume)
+    init = Model.load(config.init) if config.init else None
+    if init:
+        config = _like(init, config)
+    check_folder(folder, config, resume)
     progress.message(f"device: {backend.describe()}")
-    features = FeatureCache(config.features, config.augment.snr_spread, progress, Path(cache) if cache else None)
+    if init:
+        progress.message(f"the run begins with {config.init}, and keeps its features, alphabet and network")
     train = with_strings(train, config, progress)
+    measured = with_prior(config.features, train)
+    features = FeatureCache(measured, config.augment.snr_spread, progress, Path(cache) if cache else None)
     alphabet = choose_alphabet(train, config.text)
     sources = gather(config, train, transcripts, texts, alphabet)
     if sources:
@@ -105,6 +115,8 @@ def train(
         require_tunable(sources, config.language, [example.text for example in held_out.examples])
     provenance = {"trained_on": list(trained_on), "licence": licence, "config": to_table(config), "seed": config.seed}
     run = Run(config, alphabet, data, held_out, folder, backend, progress, provenance, communicator or Alone())
+    if init:
+        run.network.restore(init.parameters.vector.copy(), run.network.parameters.like().vector)
     if resume:
         run.load()
     run.describe()
@@ -181,18 +193,8 @@ class Run:
         """Say in the run folder what run this is: its settings, and the utterances that it uses."""
         with self._writing():
             save_config(self.config, self.folder / CONFIG)
-            self._list(self.data, self.folder / TRAIN)
-            self._list(self.dev, self.folder / DEV)
-
-    def _list(self, data: Dataset, path: Path) -> None:
-        """A corpus of the utterances, without strings joined of them; no file where there is none."""
-        used = [each.utterance for each in data.examples if not isinstance(each.utterance, Joined)]
-        lines = nemo.lines(used)
-        if len(lines) < len(used):
-            why = "a command gives their sound, or they begin where others do"
-            self.progress.message(f"{path} does without {len(used) - len(lines)} of {len(used)} utterances: {why}")
-        if lines:
-            write_atomically(path, "".join(lines).encode())
+            list_utterances(self.data, self.folder / TRAIN, self.progress)
+            list_utterances(self.dev, self.folder / DEV, self.progress)
 
     def load(self) -> None:
         """Go back to the checkpoint in the run folder; where the run was stopped before its first, begin."""
@@ -357,45 +359,19 @@ class Run:
         date = time.strftime("%Y-%m-%d")
         made = {"epochs": self.state.epoch, "scores": scores, "version": __version__, "date": date}
         parameters = Parameters(self.network.parameters.layout, weights)
-        return Model(self.config.features, self.alphabet, self.network.config, parameters, self.provenance | made)
+        return Model(self.data.cache.config, self.alphabet, self.network.config, parameters, self.provenance | made)
 
 
-def _check_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
-    """Refuse, before any work is done, a folder that the run may not be put into."""
-    if resume:
-        _check_same(folder, config)
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        used = any(folder.iterdir())
-    except FileExistsError as error:
-        raise UsageError(f"{folder}: a file is where the run's folder would be; name another folder") from error
-    except OSError as error:
-        raise TrainingError(f"{folder}: the run cannot be saved ({error.strerror}); name another folder") from error
-    if used:
-        raise UsageError(f"{folder}: the run's folder is not empty; name a new one, or go on with --resume")
-
-
-def _check_same(folder: Path, config: TrainingConfig) -> None:
-    if not os.path.isfile(folder / CONFIG):
-        raise UsageError(f"{folder}: there is no run to resume; start it without --resume")
-    begun = _flat(to_table(load_config(folder / CONFIG)))
-    asked = _flat(to_table(config))
-    changed = sorted(key for key in begun | asked if begun.get(key) != asked.get(key))
-    changed = [key for key in changed if not key.startswith(CHANGEABLE)]
-    if changed:
-        key = changed[0]
-        raise UsageError(
-            f"{folder}: {key} is {asked.get(key)}, but the run began with {begun.get(key)}; "
-            "resume with the settings that it began with, or start another run"
-        )
-
-
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+def _like(model: Model, config: TrainingConfig) -> TrainingConfig:
+    """The settings for going on with a model: features, alphabet and network are its own, but not what is dropped."""
+    shape = {field.name: getattr(model.network, field.name) for field in dataclasses.fields(NetworkSettings)}
+    dropped = {name: getattr(config.network, name) for name in ("dropout", "recurrent_dropout")}
+    return dataclasses.replace(
+        config,
+        features=model.features,
+        text=dataclasses.replace(config.text, alphabet=model.alphabet.characters),
+        network=NetworkSettings(**shape | dropped),
+    )
 
 
 def _skipped(batch: Batch, losses: np.ndarray, state: State) -> str:

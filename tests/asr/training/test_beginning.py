@@ -1,0 +1,107 @@
+"""What a run begins with: another model's weights, average speech."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from watcher import Watcher
+
+from asr.corpora import Utterance
+from asr.errors import ModelError, TrainingError
+from asr.model import Model
+from asr.recognizer import Recognizer
+from asr.scoring import score
+from asr.training.config import ScheduleConfig, TrainingConfig
+from asr.training.trainer import train
+from kernels.interface import Backend
+
+STILL = 1e-30  # a rate that changes no weight
+
+
+@pytest.fixture(scope="module")
+def tutor(
+    restless: TrainingConfig, train_set: list[Utterance], dev_set: list[Utterance], backend: Backend, cache: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:  # fmt: skip
+    """A model file of a network and features that are not those of the other runs."""
+    config = dataclasses.replace(
+        restless,
+        features=dataclasses.replace(restless.features, prior_frames=20),
+        network=dataclasses.replace(restless.network, hidden=9, layers=2),
+    )
+    out = tmp_path_factory.mktemp("tutor") / "run"
+    train(config, train_set[:24], dev_set, out, backend, progress=Watcher(), cache=cache)
+    return out / "model.safetensors"
+
+
+def test_a_run_begins_with_another_models_weights(
+    tutor: Path, restless: TrainingConfig, train_set: list[Utterance], dev_set: list[Utterance], backend: Backend,
+    cache: Path, tmp_path: Path,
+) -> None:  # fmt: skip
+    still = dataclasses.replace(restless.optimizer, rate=STILL)
+    config = dataclasses.replace(
+        restless, init=str(tutor), optimizer=still, schedule=ScheduleConfig(epochs=1), keep="last"
+    )
+    watcher = Watcher()
+    model = train(config, train_set[:24], dev_set, tmp_path / "run", backend, progress=watcher, cache=cache)
+    first = Model.load(tutor)
+    assert model.features == first.features
+    assert model.features.prior_mean
+    assert model.network == dataclasses.replace(first.network, dropout=restless.network.dropout)
+    np.testing.assert_array_equal(model.parameters.vector, first.parameters.vector)
+    assert any("begins with" in message for message in watcher.messages)
+
+
+def test_a_run_that_begins_with_a_model_can_be_resumed(
+    tutor: Path, restless: TrainingConfig, train_set: list[Utterance], dev_set: list[Utterance], backend: Backend,
+    cache: Path, tmp_path: Path,
+) -> None:  # fmt: skip
+    config = dataclasses.replace(restless, init=str(tutor))
+    whole = train(config, train_set[:24], dev_set, tmp_path / "whole", backend, progress=Watcher(), cache=cache)
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            config,
+            train_set[:24],
+            dev_set,
+            tmp_path / "run",
+            backend,
+            progress=Watcher(8, lambda: os.kill(os.getpid(), signal.SIGINT)),
+            cache=cache,
+        )
+    resumed = train(config, train_set[:24], dev_set, tmp_path / "run", backend, True, progress=Watcher(), cache=cache)
+    np.testing.assert_array_equal(resumed.parameters.vector, whole.parameters.vector)
+
+
+def test_a_model_to_begin_with_must_be_there(
+    restless: TrainingConfig, train_set: list[Utterance], backend: Backend, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(restless, init=str(tmp_path / "no.safetensors"))
+    with pytest.raises(ModelError, match=r"no\.safetensors"):
+        train(config, train_set[:4], [], tmp_path / "run", backend, progress=Watcher())
+    assert not (tmp_path / "run").exists()
+
+
+def test_average_speech_is_measured_and_kept_in_the_model(tutor: Path, dev_set: list[Utterance]) -> None:
+    """What is recognised is what was heard on development data while training."""
+    model = Model.load(tutor)
+    assert len(model.features.prior_mean) == len(model.features.prior_deviation) == model.features.dimension
+    texts = [Recognizer(model).transcribe(utterance.audio).text for utterance in dev_set]
+    measured = score([utterance.text for utterance in dev_set], texts)
+    assert model.provenance["scores"]["dev_cer"] == pytest.approx(measured.cer)
+
+
+def test_average_speech_of_files_that_cannot_be_read(
+    restless: TrainingConfig, backend: Backend, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"no sound")
+    config = dataclasses.replace(restless, features=dataclasses.replace(restless.features, prior_frames=20))
+    with pytest.raises(TrainingError, match="none of the 2 training utterances tried can be read"):
+        train(
+            config, [Utterance(f"u{i}", bad, "a") for i in range(2)], [], tmp_path / "run", backend, progress=Watcher()
+        )
