@@ -19,6 +19,7 @@ from asr.training.augment import PLAIN, draw_present
 from asr.training.cache import FeatureCache
 from asr.training.config import CorpusConfig, TrainingConfig, load_config
 from asr.training.dataset import choose_alphabet, prepare_train
+from asr.training.folder import CONFIG
 from asr.training.strings import Joined, settings_of, with_strings
 from kernels.interface import Backend
 
@@ -182,4 +183,4 @@ def test_a_training_run_with_strings_and_shares(
     assert " " in model.alphabet.characters
     per_epoch = -(-(round(0.5 * 45) + 12) // config.batches.size)
     assert [record["updates"] for record in watcher.records] == [per_epoch, 2 * per_epoch, 3 * per_epoch]
-    assert load_config(tmp_path / "run" / trainer.CONFIG) == config
+    assert load_config(tmp_path / "run" / CONFIG) == config
