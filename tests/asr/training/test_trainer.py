@@ -83,6 +83,19 @@ def test_the_run_says_which_utterances_it_used(run: Path, train_set: list[Uttera
         assert [(u.audio, u.text) for u in found] == [(u.audio, u.text) for u in used]
 
 
+def test_what_a_manifest_cannot_list_is_told(
+    tiny: TrainingConfig, train_set: list[Utterance], backend: Backend, cache: Path, tmp_path: Path
+) -> None:
+    piped = dataclasses.replace(train_set[0], id="piped", command=f'cat "{train_set[0].audio}"')
+    watcher, out = Watcher(), tmp_path / "run"
+    train(short(tiny), [*train_set[:4], piped, train_set[1]], [], out, backend, progress=watcher, cache=cache)
+    assert [u.audio for u in open_corpus(f"nemo:{out}:train")] == [u.audio for u in train_set[:4]]
+    told = [message for message in watcher.messages if "train.jsonl" in message]
+    assert told == [
+        f"{out / 'train.jsonl'} does without 2 of 6 utterances: a command gives their sound, or they begin where others do"
+    ]
+
+
 def test_the_model_says_where_it_comes_from(run: Path, tiny: TrainingConfig) -> None:
     model = Model.load(run / "model.safetensors")
     assert model.alphabet.characters == " abcdef"
