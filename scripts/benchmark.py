@@ -2,9 +2,10 @@
 
     python scripts/benchmark.py recurrence --cases 'lstm*train' --seconds 60
     python scripts/benchmark.py recurrence --device cuda
+    python scripts/benchmark.py decode --files 40
 
 Each contender runs in a process of its own, in turn with the others. A rival that is not installed is named and left
-out: pip install 'asr-from-sound[bench]' brings all. docs/performance.md says what the figures mean.
+out: pip install 'asr-from-sound[bench]' brings all but other decoders. docs/performance.md says what the figures mean.
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ from benchmarks.compare import Arena, Limits, say, warn_of_load
 from benchmarks.processes import Contender, ContenderError, Process
 from benchmarks.report import Row
 
+from asr.decoding.beam import BeamOptions
 from asr.errors import AsrError, UsageError
 
 CORPORA = Path(os.environ.get("ASR_CORPORA", Path(__file__).resolve().parents[2] / "shared" / "corpora"))
 TRAINING = f"an4:{CORPORA / 'an4'}:train"
+DECODED_FILES = 40  # of each corpus
+DECODED_FLOOR = BeamOptions().floor
 MODELLED = ("H100 SXM", "A100 SXM", "RTX 5090")  # in the document; an H200 has an H100's multiprocessors
+TEXT = CORPORA / "text" / "english.txt.xz"
 LISTENING = (f"an4:{CORPORA / 'an4'}:test", f"kaldi:{CORPORA / 'speechocean762' / 'dev'}")
 
 
@@ -147,6 +152,31 @@ def features(
     show(features_rows(seconds, rounds, files, corpora), json, markdown)
 
 
+@app.command()
+def decode(
+    names: Names = None,
+    seconds: Seconds = None,
+    rounds: Rounds = 3,
+    threads: Threads = 1,
+    files: Annotated[int, typer.Option("--files", min=1, help="So many recordings of each corpus.")] = DECODED_FILES,
+    corpora: Corpora = None,
+    model: Annotated[str, typer.Option("--model", help="Whose posteriors are decoded.")] = "en",
+    language: Annotated[
+        Path | None, typer.Option("--lm", metavar="FILE", help="ARPA file; else one is made of AN4's texts and others.")
+    ] = None,
+    floor: Annotated[
+        float, typer.Option("--floor", max=0.0, help="We try no label whose log-probability is below.")
+    ] = DECODED_FLOOR,
+    json: Json = None,
+    markdown: Markdown = False,
+) -> None:
+    """Beam search over posteriors in memory, against the sound's own duration, pyctcdecode and flashlight-text.
+
+    Beams of 1 to 100; by the sound alone, with a word 3-gram, a lexicon, both, and hot words.
+    """
+    show(decode_rows(names, seconds, rounds, threads, files, corpora, model, language, floor), json, markdown)
+
+
 @app.command("startup")
 def starts(
     names: Names = None,
@@ -188,6 +218,9 @@ def tables(
         "train-step": lambda: report.as_markdown(train_step_rows(None, seconds, 3, 1, None, corpora)),
         "transcribe": lambda: report.as_markdown(transcribe_rows(None, seconds, 3, 1, None, corpora, model)),
         "features": lambda: report.as_markdown(features_rows(seconds, 3, 130, corpora)),
+        "decode": lambda: report.as_markdown(
+            decode_rows(None, seconds, 3, 1, DECODED_FILES, corpora, model or "en", None, DECODED_FLOOR)
+        ),
         "startup": lambda: report.as_markdown(startup_rows(None, seconds, 5, model)),
         "cuda-model": lambda: "\n\n".join(map(model_tables, MODELLED)),
     }
@@ -285,6 +318,30 @@ def features_rows(seconds: float | None, rounds: int, files: int | None, corpora
         listing = Path(folder) / "listing.json"
         speech.write_listing(listing, speech.utterances(corpora or LISTENING, files))
         return measure(cases.features(str(listing)), seconds, rounds)
+
+
+def decode_rows(
+    names: Sequence[str] | None,
+    seconds: float | None,
+    rounds: int,
+    threads: int,
+    files: int,
+    corpora: Sequence[str] | None,
+    model: str,
+    language: Path | None,
+    floor: float,
+) -> list[Row]:
+    from benchmarks import decoding, speech
+
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        wanted = chosen(cases.decode(threads, name, floor), names or [])
+        spoken = [each for corpus in corpora or LISTENING for each in speech.utterances([corpus], files)]
+        if language is None:
+            language = folder / "words.arpa"
+            decoding.write_language(language, TRAINING, TEXT)
+        decoding.write_decoding(folder, spoken, model, language)
+        return measure(wanted, seconds, rounds)
 
 
 def startup_rows(names: Sequence[str] | None, seconds: float | None, rounds: int, model: str | None) -> list[Row]:

@@ -26,12 +26,15 @@ from kernels.cpu import peak
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "scripts"))
 
-from benchmarks import cases, compare, cuda_cases, jobs, report, speech, worker  # noqa: E402
+from benchmarks import cases, compare, cuda_cases, decoding, jobs, report, speech, worker  # noqa: E402
 from benchmarks.processes import Contender, ContenderError, Process  # noqa: E402
 
 KEYS = {"case", "ours_ms", "rival", "rival_ms", "ratio", "gflops", "peak_fraction"}
 TORCH = importlib.util.find_spec("torch") is not None
 ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
+KENLM, PYCTCDECODE, FLASHLIGHT = (
+    importlib.util.find_spec(name) is not None for name in ("kenlm", "pyctcdecode", "flashlight")
+)
 
 
 def benchmark(*arguments: object, before: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -57,6 +60,17 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("tones")
     tones.make(folder, utterances=40)
     return f"pairs:{folder}"
+
+
+@pytest.fixture(scope="module")
+def arpa(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A language model as `decode` makes one where none is named, of the tones' texts and of others."""
+    folder = tmp_path_factory.mktemp("words")
+    (folder / "text.txt").write_text(
+        "A bad cab, a dead cafe; a bed.\nFeed a bad cab!\nA dead bed, a cafe, a cab.\n" * 3
+    )
+    decoding.write_language(folder / "words.arpa", corpus, folder / "text.txt")
+    return folder / "words.arpa"
 
 
 @pytest.mark.skipif(not TORCH, reason="PyTorch is a rival, not needed otherwise")
@@ -100,6 +114,76 @@ def test_transcription_is_compared_with_the_sound_and_with_the_network_elsewhere
     assert ("onnxruntime" in elsewhere) == ONNX
     assert ("torch" in elsewhere) == TORCH
     assert max([difference for difference in elsewhere.values() if difference is not None], default=0) < 1e-4
+
+
+DECODED = ("sound alone, beam 8", "3-gram, beam 32", "3-gram and lexicon, beam 1")
+
+
+def test_decoders_are_compared_with_the_sound_and_with_those_installed(corpus: str, arpa: Path) -> None:
+    asked = [option for case in DECODED for option in ("--cases", case.replace("beam", "bea?"))]
+    found = rows("decode", "--corpus", corpus, "--files", 6, "--lm", arpa, *asked)
+    ours = {row["case"]: row for row in found if row["rival"] == "real time"}
+    assert tuple(ours) == DECODED
+    for row in ours.values():
+        assert row["clock"] == "cpu"
+        assert row["ratio"] == pytest.approx(row["rival_ms"] / row["ours_ms"])
+        assert re.fullmatch(r"WER [0-9.]+%", row["note"])
+    assert [row["target"] for row in ours.values()] == [None, 500.0, None]
+    rivals = {(row["case"], row["rival"]) for row in found}
+    assert ((DECODED[0], "pyctcdecode") in rivals) == PYCTCDECODE
+    assert ((DECODED[1], "pyctcdecode") in rivals) == (PYCTCDECODE and KENLM)
+    assert ((DECODED[0], "flashlight") in rivals) == FLASHLIGHT
+    assert ((DECODED[2], "flashlight") in rivals) == (FLASHLIGHT and KENLM)
+
+
+def test_other_decoders_need_not_be_installed(corpus: str, arpa: Path, tmp_path: Path) -> None:
+    for name in ("pyctcdecode", "flashlight"):
+        (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('hidden', name='{name}')\n")
+    asked = ["--cases", "sound alone, beam 100*", "--cases", "hot words, beam 3* 2 threads"]
+    done = benchmark("decode", "--corpus", corpus, "--files", 4, "--lm", arpa, *asked, "--json", "-", before=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"(\w+) is not installed.*pip install (.*)", done.stderr) == [
+        ("pyctcdecode", "--no-deps pyctcdecode pygtrie kenlm"),
+        ("flashlight", "flashlight-text kenlm"),
+    ]
+    found = {(row["case"], row["rival"]): row for row in json.loads(done.stdout)}
+    assert list(found) == [
+        ("sound alone, beam 100", "real time"),
+        ("hot words, beam 32 2 threads", "real time"),
+        ("hot words, beam 32 2 threads", "ours"),
+        ("sound alone, beam 100 memory", None),
+    ]
+    assert found["sound alone, beam 100 memory", None]["ours_mb"] > 0
+
+
+def test_decoding_names_the_corpus_that_is_not_there(tmp_path: Path) -> None:
+    done = benchmark("decode", "--corpus", f"an4:{tmp_path / 'nowhere'}")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "nowhere" in line
+
+
+def test_decoders_get_the_same(corpus: str, arpa: Path, tmp_path: Path) -> None:
+    spoken = speech.utterances([corpus], 3)
+    decoding.write_decoding(tmp_path, spoken, "en", arpa)
+    data = decoding.load_decoding(str(tmp_path))
+    assert data.references == [utterance.text for utterance in spoken]
+    assert data.seconds == [utterance.read().duration for utterance in spoken]
+    steps = [seconds / data.step_seconds for seconds in data.seconds]
+    assert [len(rows) for rows in data.log_probs] == pytest.approx(steps, abs=2)
+    for log_probs in data.log_probs:
+        np.testing.assert_allclose(np.exp(log_probs).sum(axis=1), 1, rtol=1e-5)
+    assert {"a", "bad", "cafe"} <= set(data.lexicon)
+    assert not {"<s>", "</s>", "<unk>"} & set(data.lexicon)
+    assert all(word in " ".join(data.references).split() for word in data.hotwords)
+    job = data.job(lambda utterances: ["" for _ in utterances])
+    assert (job.parts, job.note) == (3, "WER 100.0%")
+    assert sum(job.sound) == pytest.approx(sum(data.seconds))
+
+
+def test_a_path_of_labels_becomes_text() -> None:
+    assert decoding.collapsed([0, 2, 2, 0, 2, 1, 1, 0, 1, 3, 0], " ab") == "aa b"
+    assert decoding.collapsed([], " ab") == ""
 
 
 def test_features_are_librosa_s(corpus: str) -> None:
@@ -288,5 +372,5 @@ def test_tables_go_between_their_marks(tmp_path: Path) -> None:
 
 def test_the_document_has_a_place_for_every_table() -> None:
     text = (ROOT / "docs" / "performance.md").read_text()
-    names = ("machine", "recurrence", "ctc", "train-step", "transcribe", "features", "startup", "cuda-model")
+    names = ("machine", "recurrence", "ctc", "train-step", "transcribe", "features", "decode", "startup", "cuda-model")
     assert [name for name in names if not report.marked(text, name)] == []

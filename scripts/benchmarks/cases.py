@@ -35,6 +35,16 @@ TILE_PEAK = 0.88
 EPOCHS = {"packed": 2.0, "padded": 1.5}  # how PyTorch takes batches of unequal lengths -> ratio
 REAL_TIME = 300.0  # on two cores
 STEP_PEAK = 0.75  # at H >= 256, B >= 16
+BEAMS = (1, 8, 32, 100)
+DECODED = 500.0  # times real time, with the usual beam and a word 3-gram
+USUAL_BEAM = 32
+KNOWLEDGE = {  # what a decoder is told of texts -> who else can be told that
+    "sound alone": ("pyctcdecode", "flashlight"),
+    "3-gram": ("pyctcdecode",),
+    "lexicon": ("flashlight",),
+    "3-gram and lexicon": ("flashlight",),
+    "hot words": ("pyctcdecode",),
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,8 @@ class Case:
     peak_target : least share of the machine's peak
     per_hour : give times for an hour of sound
     memory : compare memory, not time
-    real_time : least ratio of the sound's duration to our time, where there is no rival
+    real_time : least ratio of the sound's duration to our time
+    beside_sound : compare with the sound's duration beside all rivals, not only where there is none
     clock : of our time where there is no rival; "device" also says that no core's peak is measured
     """
 
@@ -71,6 +82,7 @@ class Case:
     per_hour: bool = False
     memory: bool = False
     real_time: float | None = None
+    beside_sound: bool = False
     clock: Clock = "cpu"
 
 
@@ -157,11 +169,38 @@ def transcribe(threads: int, folder: str, model: str, listing: str) -> list[Case
             Contender("ours", count),
             (),
             real_time=REAL_TIME if count == 2 else None,
+            clock="wall",
         )
         for count in counts
     ]
     rivals = (("onnxruntime", 1.2), ("torch", None))
     return files + [_network(f"network{_suffix(n)}", "infer network", folder, n, rivals) for n in counts]
+
+
+def decode(threads: int, folder: str, floor: float) -> list[Case]:
+    """Decoding what `decoding.write_decoding` left in a folder; at the usual beam on two threads and by memory too."""
+    arguments = {"folder": folder, "floor": floor}
+    cases = [_decode(kind, beam, threads, arguments) for kind in KNOWLEDGE for beam in BEAMS]
+    cases += [_decode(kind, USUAL_BEAM, 2, arguments) for kind in KNOWLEDGE if threads != 2]
+    memory = [_decode(kind, BEAMS[-1], threads, arguments) for kind in ("sound alone", "3-gram", "3-gram and lexicon")]
+    return cases + [replace(case, name=f"{case.name} memory", memory=True) for case in memory]
+
+
+def _decode(kind: str, beam: int, threads: int, arguments: Mapping[str, Any]) -> Case:
+    """The ratio is of CPU time at two threads too: how much more than one it takes; rivals have one alone."""
+    rivals = [Rival(Contender(library), "cpu") for library in KNOWLEDGE[kind] if threads == 1]
+    if threads > 1:
+        rivals.append(Rival(Contender("ours"), "cpu", SECOND_THREAD))
+    known = {"language": "3-gram" in kind, "lexicon": "lexicon" in kind, "hot": "hot" in kind}
+    return Case(
+        f"{kind}, beam {beam}{_suffix(threads)}",
+        "decode",
+        {**arguments, "beam": beam, **known},
+        Contender("ours", threads),
+        tuple(rivals),
+        real_time=DECODED if (kind, beam, threads) == ("3-gram", USUAL_BEAM, 1) else None,
+        beside_sound=True,
+    )
 
 
 def features(listing: str) -> list[Case]:

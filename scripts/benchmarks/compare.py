@@ -22,6 +22,10 @@ MOST_REPEATS = 20
 SLOW_SECONDS = 0.5  # a task that takes longer is not slowed much by cold caches: no untimed run before it
 BUSY_LOAD = 0.5  # jobs, as the system averages them over a minute
 AGREEMENT = 1e-3  # relative, of the contenders' results
+INSTALL = {
+    "pyctcdecode": "--no-deps pyctcdecode pygtrie kenlm",  # it asks for a NumPy below 2, but runs with later ones
+    "flashlight": "flashlight-text kenlm",
+}
 
 
 def say(message: str) -> None:
@@ -55,6 +59,7 @@ class Contestant:
         self.parts: int = answer["parts"]
         self.flops: list[float] = answer["flops"]
         self.sound: list[float] = answer["sound"]
+        self.note: str = answer["note"]
         self.timings: dict[int, list[tuple[float, float, float]]] = {part: [] for part in range(self.parts)}
         self._process = process
 
@@ -73,7 +78,7 @@ class Contestant:
 
 @dataclass
 class Arena:
-    """The processes started so far, and what turned out to be missing."""
+    """The processes started so far, and what was told to be missing."""
 
     processes: dict[Contender, Process] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
@@ -88,7 +93,7 @@ class Arena:
         parts, peak = self._rounds(case, [ours, *present.values()], limits)
         scene = Scene(case, ours, parts, peak)
         rows = [scene.row(rival, contestant) for rival, contestant in present.items()]
-        return rows or [scene.row_alone()]
+        return rows if rows and not case.beside_sound else [scene.row_alone(), *rows]
 
     def close(self) -> None:
         for process in self.processes.values():
@@ -114,13 +119,14 @@ class Arena:
 
     def _contestant(self, contender: Contender, case: Case) -> Contestant | None:
         """None, and named on stderr, where the rival is not installed or fails."""
-        if contender.library in self.missing:
-            return None
         try:
             return Contestant(self._process(contender), case)
         except MissingError as error:
-            self.missing.add(contender.library)
-            say(f"{error} is not installed, so {contender.library} is left out: pip install 'asr-from-sound[bench]'")
+            install = INSTALL.get(contender.library, "'asr-from-sound[bench]'")
+            message = f"{error} is not installed, so {contender.library} is left out: pip install {install}"
+            if message not in self.missing:
+                self.missing.add(message)
+                say(message)
         except ContenderError as error:
             say(f"{case.name}: {contender.library} failed and is left out: {error}")
         return None
@@ -139,7 +145,7 @@ class Arena:
             their = _memory(rival.contender, case)
             row = Row(case.name, None, rival.contender.name, None, their / mine, clock="memory", target=rival.target)
             rows.append(replace(row, ours_mb=mine, rival_mb=their))
-        return rows
+        return rows or [Row(case.name, None, None, None, None, clock="memory", ours_mb=mine)]
 
 
 def _memory(contender: Contender, case: Case) -> float:
@@ -171,8 +177,9 @@ class Scene:
         """We and a rival."""
         mine, their = (contestant.seconds(rival.clock, self.parts) for contestant in (self.ours, theirs))
         difference = _difference(self.ours.check, theirs.check)
+        row = self._row(rival.clock)
         return replace(
-            self._row(rival.clock),
+            row,
             rival=rival.contender.name,
             rival_ms=self._milliseconds(theirs, rival.clock),
             ratio=their / mine,
@@ -181,6 +188,7 @@ class Scene:
             failed="another result" if (difference or 0.0) > AGREEMENT else "",
             rival_wall_ms=self._milliseconds(theirs, "wall"),
             rival_cpu_ms=self._milliseconds(theirs, "cpu"),
+            note=", theirs ".join(note for note in (row.note, theirs.note) if note),
         )
 
     def row_alone(self) -> Row:
@@ -188,9 +196,14 @@ class Scene:
         if not self.ours.sound:
             return self._row(self.case.clock)
         duration = sum(self.ours.sound[part] for part in self.parts)
-        ratio = duration / self.ours.seconds("wall", self.parts)
         return replace(
-            self._row("wall"), rival="real time", rival_ms=duration * 1e3, ratio=ratio, target=self.case.real_time
+            self._row(self.case.clock),
+            rival="real time",
+            rival_ms=duration * 1e3,
+            ratio=duration / self.ours.seconds(self.case.clock, self.parts),
+            target=self.case.real_time,
+            rival_wall_ms=duration * 1e3,
+            rival_cpu_ms=duration * 1e3,
         )
 
     def _row(self, clock: Clock) -> Row:
@@ -198,6 +211,7 @@ class Scene:
         flops = sum(self.ours.flops[part] for part in self.parts) if self.ours.flops else 0.0
         gflops = flops / seconds / 1e9 or None
         peak = self.peak and self.peak * (self.case.ours.threads if clock == "wall" else 1)
+        some = f"{len(self.parts)} of {self.ours.parts} parts" if len(self.parts) < self.ours.parts else ""
         return Row(
             self.case.name,
             self._milliseconds(self.ours, clock),
@@ -212,7 +226,7 @@ class Scene:
             ours_cpu_ms=self._milliseconds(self.ours, "cpu"),
             peak_gflops=peak,
             rounds=min(len(self.ours.timings[part]) for part in self.parts),
-            note=f"{len(self.parts)} of {self.ours.parts} parts" if len(self.parts) < self.ours.parts else "",
+            note=", ".join(text for text in (some, self.ours.note) if text),
         )
 
     def _milliseconds(self, contestant: Contestant, clock: Clock) -> float:

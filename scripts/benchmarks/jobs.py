@@ -37,6 +37,7 @@ class Job:
     parts : a run of the task is the parts 0 .. parts - 1
     flops : floating-point operations of each part's matrix products; empty where they mean nothing
     sound : seconds of sound in each part; empty where there is none
+    note : how good the result is, where contenders may differ in that; "" where not
     timed : the milliseconds that a function takes by the device's own clock, with all that it launches there; None
         where everything happens on the CPU
     """
@@ -46,6 +47,7 @@ class Job:
     parts: int = 1
     flops: Sequence[float] = ()
     sound: Sequence[float] = ()
+    note: str = ""
     timed: Timer | None = None
 
 

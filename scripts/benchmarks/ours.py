@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,27 @@ def features(threads: int, listing: str) -> Job:
     return Job(run, figures(np.concatenate(run(0))), len(groups), sound=sound)
 
 
+def decode(threads: int, folder: str, beam: int, floor: float, language: bool, lexicon: bool, hot: bool) -> Job:
+    """Posteriors to texts."""
+    from asr.alphabet import Alphabet
+    from asr.decoding.beam import BeamDecoder, BeamOptions
+    from asr.decoding.hotwords import HotWord
+    from asr.language import read_arpa
+    from benchmarks.decoding import LM_WEIGHT, WORD_BONUS, load_decoding
+
+    logging.getLogger("asr").setLevel(logging.ERROR)  # each round would tell again what no word fits
+    data = load_decoding(folder)
+    decoder = BeamDecoder(
+        Alphabet(data.characters),
+        BeamOptions(beam, LM_WEIGHT, WORD_BONUS if language else 0.0, floor=floor),
+        read_arpa(data.arpa) if language else None,
+        data.lexicon if lexicon else None,
+        [HotWord(word) for word in data.hotwords] if hot else (),
+        threads,
+    )
+    return data.job(lambda log_probs: [found[0].text for found in decoder.decode_each(log_probs, data.step_seconds)])
+
+
 def nothing(threads: int) -> Job:
     """Only the import, for its memory."""
     open_backend("cpu", threads)
@@ -225,4 +247,5 @@ TASKS: dict[str, Any] = {
     "infer network": infer_network,
     "transcribe files": transcribe_files,
     "features": features,
+    "decode": decode,
 }

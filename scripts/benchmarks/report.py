@@ -30,7 +30,7 @@ HEADINGS = (
     "differ",
     "note",
 )
-VERSIONS = ("numba", "llvmlite", "numpy", "torch", "onnxruntime", "librosa")
+VERSIONS = ("numba", "llvmlite", "numpy", "torch", "onnxruntime", "librosa", "pyctcdecode", "flashlight-text", "kenlm")
 LEFT = ("case", "rival", "clock", "met", "note")
 
 

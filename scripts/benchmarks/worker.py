@@ -1,7 +1,7 @@
 """A contender's process: reads a JSON request a line on stdin, answers with one on stdout.
 
     {"do": "open", "device": ...}                                       -> {"device": a line for a person}
-    {"do": "prepare", "task": ..., "threads": ..., "arguments": {...}}  -> a job's check, parts, flops, sound
+    {"do": "prepare", "task": ..., "threads": ..., "arguments": {...}}  -> a job's check, parts, flops, sound, note
     {"do": "time", "part": i, "repeat": n, "warm": true}                -> {"timings": [[wall s, CPU s, device s], ...]}
     {"do": "peak"}                                                      -> {"gflops": x}
     {"do": "memory"}                                                    -> {"now": MB, "peak": MB, "compilations": n}
@@ -25,7 +25,14 @@ from typing import Any
 from benchmarks.jobs import Job, MissingError, Timer
 from kernels import BackendUnavailableError, open_backend
 
-MODULES = {"ours": "ours", "torch": "torch_rival", "onnxruntime": "onnx_rival", "librosa": "librosa_rival"}
+MODULES = {
+    "ours": "ours",
+    "torch": "torch_rival",
+    "onnxruntime": "onnx_rival",
+    "librosa": "librosa_rival",
+    "pyctcdecode": "pyctcdecode_rival",
+    "flashlight": "flashlight_rival",
+}
 MEGABYTE = 1 << 20
 
 
@@ -45,7 +52,13 @@ class Worker:
         gc.collect()
         job = self._tasks[task](threads, **arguments)
         self.hold(job)
-        return {"check": list(job.check), "parts": job.parts, "flops": list(job.flops), "sound": list(job.sound)}
+        return {
+            "check": list(job.check),
+            "parts": job.parts,
+            "flops": list(job.flops),
+            "sound": list(job.sound),
+            "note": job.note,
+        }
 
     def hold(self, job: Job) -> None:
         """Make this the job that `time` runs."""
