@@ -61,7 +61,7 @@ class Line:
         """Its line of the manifest, but for the duration. The file is named by what is in it: no stale one is kept."""
         made_of = json.dumps([asdict(self), RATE], sort_keys=True)
         name = f"{index:06d}-{hashlib.sha256(made_of.encode()).hexdigest()[:10]}"
-        return {"audio_filepath": f"audio/{name}.flac", "text": self.phrase.text, "speaker": self.speaker}
+        return {"audio_filepath": f"audio/{name}.flac", "text": self.phrase.text, "voice": self.speaker}
 
 
 def plan(sentences: Sentences, voices: dict[str, float], phrases: float, seed: int) -> Iterator[Line]:
