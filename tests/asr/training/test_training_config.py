@@ -26,10 +26,10 @@ def test_an4_is_the_recipe() -> None:
     assert config.features.dimension == 60
     assert (config.network.cell, config.network.layers, config.network.hidden) == ("lstm", 3, 256)
     assert len(config.text.alphabet) == 28
-    assert sum(copy.weight for copy in config.augment.copies) == 14
-    hops = [round(160 * copy.hop) for copy in config.augment.copies]
-    assert sorted(set(hops)) == [144, 146, 160, 176]
-    assert config.schedule.hold * config.schedule.epochs == 16
+    assert sum(copy.weight for copy in config.augment.copies) == 16
+    assert config.features.prior_frames == 100
+    assert config.language.order == 3
+    assert config.schedule.hold * config.schedule.epochs == 32
     assert config.optimizer.rate * config.schedule.final == pytest.approx(0.004)
 
 
