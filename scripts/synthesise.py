@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from synthesis.phrases import Inventor, Phrase, Sentences
 from synthesis.sound import RATE, as_flac, finish
-from synthesis.voices import Manner, choose, speak
+from synthesis.voices import Manner, choose, prepare, speak
 
 from asr.errors import AsrError, CorpusError, OutputError
 from asr.files import write_atomically
@@ -79,28 +82,44 @@ def plan(sentences: Sentences, voices: dict[str, float], phrases: float, seed: i
         yield Line(phrase, voice, Manner(tempo, pitch, float(rng.choice(SHIFTS)), liveliness))
 
 
-def make(lines: Sequence[Line], out: Path, seed: int) -> int:
-    """Speak what is not there yet, and write the manifest every 100 files. Returns how many lines were left out."""
+def make(lines: Sequence[Line], out: Path, seed: int, jobs: int) -> int:
+    """Speak what is not there yet in `jobs` processes, and write the manifest every 100 files. Returns how many lines
+    were left out."""
     entries = [line.entry(index) for index, line in enumerate(lines)]
     durations = [_duration(out / str(entry["audio_filepath"])) for entry in entries]
     missing = [index for index, duration in enumerate(durations) if duration is None]
     left_out = 0
-    for count, index in enumerate(missing, start=1):
-        samples = record(lines[index], np.random.default_rng([seed, index]))
-        if samples is None:
-            left_out += 1
-        else:
-            _write(out / str(entries[index]["audio_filepath"]), as_flac(samples))
-            durations[index] = len(samples) / RATE
-        if count % EVERY == 0:
-            _write_manifest(out, entries, durations)
-            print(f"{len(lines) - len(missing) + count} of {len(lines)}", file=sys.stderr)
+    with _workers(jobs) as recorded:
+        sounds = recorded(record, [lines[index] for index in missing], [(seed, index) for index in missing])
+        for count, (index, samples) in enumerate(zip(missing, sounds, strict=True), start=1):
+            if samples is None:
+                left_out += 1
+            else:
+                _write(out / str(entries[index]["audio_filepath"]), as_flac(samples))
+                durations[index] = len(samples) / RATE
+            if count % EVERY == 0:
+                _write_manifest(out, entries, durations)
+                print(f"{len(lines) - len(missing) + count} of {len(lines)}", file=sys.stderr)
     _write_manifest(out, entries, durations)
     return left_out
 
 
-def record(line: Line, rng: np.random.Generator) -> np.ndarray | None:
+@contextmanager
+def _workers(jobs: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """`map`, over so many processes; what is not begun when it is left, as by an error or Ctrl-C, is not done."""
+    if jobs == 1:
+        yield map
+        return
+    pool = ProcessPoolExecutor(jobs)
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def record(line: Line, seed: Sequence[int]) -> np.ndarray | None:
     """The utterance, float32 [N] at 16 kHz; None where its duration cannot be that of its text."""
+    rng = np.random.default_rng(seed)
     samples = finish(speak(line.phrase.spoken, line.voice, line.manner), line.manner.shift, rng)
     shortest, longest = (base + slope * len(line.phrase.text) for base, slope in (SHORTEST, LONGEST))
     return samples if shortest < len(samples) / RATE < longest else None
@@ -147,12 +166,16 @@ def main(
         int, typer.Option("--min-count", min=1, help="Of a word in the texts, else it is not said.")
     ] = 5,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another one: other sentences and voices.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="Processes that speak; usually one for each core.")
+    ] = None,
 ) -> None:
     """Speak sentences and made-up phrases in synthetic voices, as a corpus to train on."""
     chosen = choose(voices)
     source = Sentences((line for text in texts for line in read_sentences(text)), min_count)
     lines = list(islice(plan(source, chosen, phrases, seed), sentences))
-    left_out = make(lines, out, seed)
+    prepare(chosen)
+    left_out = make(lines, out, seed, jobs or os.cpu_count() or 1)
     speakers = len({line.speaker for line in lines})
     print(f"{out / MANIFEST}: {sentences - left_out} utterances, {speakers} speakers, {left_out} left out")
 

@@ -19,7 +19,7 @@ from asr.training import load_config
 from asr.training.batches import Batch, epoch_batches, sorted_batches
 from asr.training.cache import FeatureCache
 from asr.training.config import TrainingConfig
-from asr.training.dataset import Dataset, prepare_dev
+from asr.training.dataset import Dataset, prepare_dev, with_prior
 from asr.training.progress import Lines
 from asr.training.streams import stream
 from kernels.cpu.team import available_threads
@@ -75,10 +75,12 @@ def write_network(folder: Path, config: NetworkConfig, parameters: Parameters) -
 
 
 def write_model(path: Path) -> None:
-    """A model file with weights that have learnt nothing: speed does not depend on them."""
+    """A model file with weights that have learnt nothing, and average speech made up: speed depends on neither."""
     config = load_config(CONFIG)
     network, parameters = _initial(config)
-    Model(config.features, Alphabet(config.text.alphabet), network, parameters).save(path)
+    dimension = config.features.dimension
+    features = dataclasses.replace(config.features, prior_mean=(0.0,) * dimension, prior_deviation=(1.0,) * dimension)
+    Model(features, Alphabet(config.text.alphabet), network, parameters).save(path)
 
 
 def write_listing(path: Path, spoken: Sequence[Utterance]) -> None:
@@ -87,7 +89,7 @@ def write_listing(path: Path, spoken: Sequence[Utterance]) -> None:
 
 def _dataset(spoken: Sequence[Utterance]) -> tuple[TrainingConfig, Dataset]:
     config = load_config(CONFIG)
-    cache = FeatureCache(config.features, config.augment.snr_spread, Lines())
+    cache = FeatureCache(with_prior(config.features, spoken), config.augment.snr_spread, Lines())
     return config, prepare_dev(spoken, Alphabet(config.text.alphabet), config, cache, available_threads())
 
 

