@@ -71,11 +71,11 @@ class Grammar(NamedTuple):
     closed: bool  # only the words of the tree may be spelled
     weight: float
     bonus: float
-    letter: float  # log-probability of each label of a word that is not in the tree
-    outside: float  # log-probability of such a word, whatever was before
+    outside: float  # log-probability of a word that is not in the tree, whatever was before
     tree: Tree
     model: Automaton
-    tokens: np.ndarray  # int32 [C]: the labels in the model of LABELS; -1: it lacks one
+    spelling: Automaton  # how likely such a word is spelled so: its tokens are labels, its text is the word
+    tokens: np.ndarray  # int32 [C]: the labels in the model of LABELS, or else in `spelling`; -1: it lacks one
     patterns: Patterns
 
 
@@ -117,6 +117,11 @@ def empty_automaton() -> Automaton:
     )
 
 
+def uniform_automaton(log_prob: float) -> Automaton:
+    """A model to which every token is as likely, and the end costs nothing."""
+    return empty_automaton()._replace(floor=log_prob)
+
+
 def empty_patterns(classes: int) -> Patterns:
     """Nothing is worth anything."""
     return Patterns(np.zeros((1, classes), np.int32), np.zeros(1), np.zeros(1), 0)
@@ -126,7 +131,17 @@ def empty_grammar(classes: int, space: int = 0) -> Grammar:
     """Any text, none likelier than its sound: labels are 0 .. classes - 1."""
     tokens = np.full(classes, -1, np.int32)
     return Grammar(
-        space, NO_MODEL, False, 0.0, 0.0, 0.0, 0.0, empty_tree(), empty_automaton(), tokens, empty_patterns(classes)
+        space,
+        NO_MODEL,
+        False,
+        0.0,
+        0.0,
+        0.0,
+        empty_tree(),
+        empty_automaton(),
+        empty_automaton(),
+        tokens,
+        empty_patterns(classes),
     )
 
 

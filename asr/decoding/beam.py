@@ -7,7 +7,8 @@ The score of a text is the logarithm of its probability by the sound, summed ove
     hot words       their boosts
 
 (shallow fusion). With a model of characters the same is added for each character. A word that the model lacks may be
-spelled all the same, unless a lexicon is given: it is charged ln P(<unk>), and `unknown_letter` for each letter.
+spelled all the same, unless a lexicon is given: it is charged ln P(<unk>) and the logarithm of how likely a word is
+spelled so (`asr.language.spelling`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from asr.decoding.lexicon import some, spelling_tree, unspellable
 from asr.errors import UsageError
 from asr.language import NgramModel
 from asr.language.ngram import SPECIAL
+from asr.language.spelling import spelling_model
 from kernels.beam import (
     LABELS,
     NO_MODEL,
@@ -38,6 +40,7 @@ from kernels.beam import (
     Reading,
     empty_automaton,
     open_beam_search,
+    uniform_automaton,
 )
 
 log = logging.getLogger("asr")
@@ -57,8 +60,8 @@ class BeamOptions:
         long texts unlikely, and this balances it
     nbest : >= 1, readings wanted of each utterance
     floor : natural logarithm; labels less likely than this at a step are not tried there
-    unknown_letter : natural logarithm, charged for each letter of a word that the language model lacks, as if all 26
-        letters and the word's end were equally likely
+    unknown_letter : natural logarithm, charged for each letter of a word that the language model lacks; None: what a
+        model of its words' spelling says
     """
 
     beam: int = 32
@@ -66,7 +69,7 @@ class BeamOptions:
     word_bonus: float = 0.0
     nbest: int = 1
     floor: float = -9.0
-    unknown_letter: float = -math.log(27)
+    unknown_letter: float | None = None
 
     def __post_init__(self) -> None:
         require(self.beam >= 1, f"beam: {self.beam} is below 1")
@@ -74,7 +77,8 @@ class BeamOptions:
         require(math.isfinite(self.word_bonus), f"word_bonus: {self.word_bonus} is not a finite number")
         require(1 <= self.nbest <= self.beam, f"nbest: {self.nbest} is not within 1 and the beam, {self.beam}")
         require(self.floor < 0, f"floor: {self.floor} is not below 0")
-        require(-math.inf < self.unknown_letter <= 0, f"unknown_letter: {self.unknown_letter} is not a number up to 0")
+        letter = self.unknown_letter or 0.0
+        require(-math.inf < letter <= 0, f"unknown_letter: {letter} is not a number up to 0")
 
 
 class BeamDecoder:
@@ -149,9 +153,9 @@ class BeamDecoder:
                 size = self.alphabet.size
                 raise UsageError(f"this alphabet decodes log-probabilities [T, {size}], not {list(array.shape)}")
         options = self.options
-        grammar = self._grammar._replace(
-            weight=options.lm_weight, bonus=options.word_bonus, letter=options.unknown_letter
-        )
+        grammar = self._grammar._replace(weight=options.lm_weight, bonus=options.word_bonus)
+        if options.unknown_letter is not None:
+            grammar = grammar._replace(spelling=uniform_automaton(options.unknown_letter))
         try:
             found = self._search(arrays, options.beam, options.floor, options.nbest, grammar)
         except ValueError as error:
@@ -182,17 +186,18 @@ def _grammar(
     if not space and (lexicon is not None or (language and language.level == "word")):
         raise UsageError("this alphabet has no space, so that no words can be told apart; use a model of characters")
     patterns = hotwords.patterns(hot, alphabet)
-    words = _word_numbers(alphabet, language)
+    known = _word_numbers(alphabet, language)
     spoken = {word: UNLISTED for hotword in hot for word in hotword.phrase.split()}
     if lexicon is None:
-        words = {**spoken, **words}
+        words = {**spoken, **known}
     else:
         _check_lexicon(alphabet, lexicon)
-        words = {word: words.get(word, UNLISTED) for word in lexicon}
+        words = {word: known.get(word, UNLISTED) for word in lexicon}
         missing = [word for word in spoken if word not in words]
         if missing:
             log.warning("hot words outside the lexicon can never be recognised: %s; add them to it", some(missing))
     model = empty_automaton() if language is None else _automaton(language)
+    spelling = spelling_model(known, alphabet.characters.replace(" ", "")) if known and lexicon is None else None
     alone = _alone(model, np.array([*words.values(), UNLISTED], np.int64))
     return Grammar(
         space=space,
@@ -200,11 +205,11 @@ def _grammar(
         closed=lexicon is not None,
         weight=0.0,
         bonus=0.0,
-        letter=0.0,
         outside=float(alone[-1]),
         tree=spelling_tree(words, alphabet, alone[:-1]),
         model=model,
-        tokens=_tokens(alphabet, language),
+        spelling=empty_automaton() if spelling is None else _automaton(spelling),
+        tokens=_tokens(alphabet, language) if spelling is None else _numbers(alphabet, spelling),
         patterns=patterns,
     )
 
@@ -240,10 +245,8 @@ def _check_lexicon(alphabet: Alphabet, lexicon: Sequence[str]) -> None:
 
 def _tokens(alphabet: Alphabet, language: NgramModel | None) -> np.ndarray:
     """The number of each label in a model of characters."""
-    tokens = np.full(alphabet.size, -1, np.int32)
     if language is None or language.level == "word":
-        return tokens
-    tokens[BLANK + 1 :] = [language.ids.get(character, -1) for character in alphabet.characters]
+        return np.full(alphabet.size, -1, np.int32)
     strange = [character for character in alphabet.characters if character not in language.ids]
     if all(character in strange for character in alphabet.characters if character != " "):
         raise UsageError(
@@ -252,6 +255,13 @@ def _tokens(alphabet: Alphabet, language: NgramModel | None) -> np.ndarray:
         )
     if strange:
         log.warning("the language model lacks characters of this alphabet, which become unlikely: %s", some(strange))
+    return _numbers(alphabet, language)
+
+
+def _numbers(alphabet: Alphabet, model: NgramModel) -> np.ndarray:
+    """The number of each label among a model's words; -1: it lacks it, or the label is the blank."""
+    tokens = np.full(alphabet.size, -1, np.int32)
+    tokens[BLANK + 1 :] = [model.ids.get(character, -1) for character in alphabet.characters]
     return tokens
 
 

@@ -13,7 +13,19 @@ from kernels.cpu.prefixes import INVALID, Workspace, search
 from kernels.cpu.team import Team
 from kernels.cpu.texts import compact, results
 
-_NODE_FIELDS = ("parent", "label", "child", "sibling", "slot", "state", "place", "letters", "pattern", "end_state")
+_NODE_FIELDS = (
+    "parent",
+    "label",
+    "child",
+    "sibling",
+    "slot",
+    "state",
+    "place",
+    "letters",
+    "letter_state",
+    "pattern",
+    "end_state",
+)
 _ENTRY_FIELDS = ("before", "first", "stop")
 
 
@@ -78,25 +90,30 @@ def check_grammar(grammar: Grammar, classes: int) -> None:
 def _typed(grammar: Grammar) -> Grammar:
     """The same with the very types that the kernels are compiled for: arrays that may be written (as any array of
     ours is), and Python's numbers."""
-    tree, model, patterns = grammar.tree, grammar.model, grammar.patterns
+    tree, patterns = grammar.tree, grammar.patterns
     return Grammar(
         int(grammar.space), int(grammar.level), bool(grammar.closed),
-        float(grammar.weight), float(grammar.bonus), float(grammar.letter), float(grammar.outside),
+        float(grammar.weight), float(grammar.bonus), float(grammar.outside),
         Tree(
             _array(tree.first, np.int32), _array(tree.label, np.int32), _array(tree.word, np.int32),
             _array(tree.best, np.float32),
         ),
-        Automaton(
-            _array(model.arc_begin, np.int64), _array(model.arc_token, np.int32),
-            _array(model.arc_log_prob, np.float32), _array(model.arc_next, np.int32),
-            _array(model.backoff, np.float32), _array(model.backoff_state, np.int32),
-            int(model.start), int(model.end), int(model.unknown), float(model.floor),
-        ),
+        _typed_automaton(grammar.model),
+        _typed_automaton(grammar.spelling),
         _array(grammar.tokens, np.int32),
         Patterns(
             _array(patterns.next, np.int32), _array(patterns.held, np.float64), _array(patterns.won, np.float64),
             int(patterns.start),
         ),
+    )  # fmt: skip
+
+
+def _typed_automaton(model: Automaton) -> Automaton:
+    return Automaton(
+        _array(model.arc_begin, np.int64), _array(model.arc_token, np.int32),
+        _array(model.arc_log_prob, np.float32), _array(model.arc_next, np.int32),
+        _array(model.backoff, np.float32), _array(model.backoff_state, np.int32),
+        int(model.start), int(model.end), int(model.unknown), float(model.floor),
     )  # fmt: skip
 
 
@@ -142,6 +159,7 @@ class _Scratch:
             counts=np.zeros(5, np.int64),
             **{name: np.empty(room, np.int32) for name in _NODE_FIELDS + _ENTRY_FIELDS},
             added=np.empty(room),
+            spelled=np.empty(room),
             lent=np.empty(room),
             end_added=np.empty(room),
             peak=np.empty(room, np.float32),
@@ -163,7 +181,10 @@ class _Scratch:
         compact(self.workspace)
         nodes, entries = self.workspace.counts[:2].tolist()
         larger: dict[str, np.ndarray] = {}
-        for used, names in (nodes, (*_NODE_FIELDS, "added", "lent", "end_added")), (entries, (*_ENTRY_FIELDS, "peak")):
+        for used, names in (
+            (nodes, (*_NODE_FIELDS, "added", "spelled", "lent", "end_added")),
+            (entries, (*_ENTRY_FIELDS, "peak")),
+        ):
             room = len(getattr(self.workspace, names[0]))
             if 2 * (used + 2 * beam) > room:
                 larger |= {name: np.resize(getattr(self.workspace, name), 2 * room) for name in names}

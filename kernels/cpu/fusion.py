@@ -67,13 +67,47 @@ def _ask_word(g, w, node):
         if g.closed and word == NO_WORD:
             added = -np.inf
         elif g.level == WORDS:
-            spelling = g.letter * w.letters[node] if word == NO_WORD else 0.0
             log_prob, state = follow(g.model, state, word if word >= 0 else np.int64(g.model.unknown))
-            added = g.weight * (log_prob + spelling) + g.bonus
+            if word == NO_WORD:
+                log_prob += w.spelled[node] + _spelling_end(g, w, node)
+            added = g.weight * log_prob + g.bonus
         elif g.level == NO_MODEL:
             added = g.bonus
     w.end_added[node] = added
     w.end_state[node] = state
+
+
+@device_function
+def _spelling_end(g, w, node):
+    """Log-probability that a word which is not in the tree has no more letters."""
+    if g.spelling.end < 0:
+        return 0.0
+    return follow(g.spelling, np.int64(w.letter_state[node]), np.int64(g.spelling.end))[0]
+
+
+@device_function
+def _spell(g, w, parent, label):
+    """Log-probability of the letters of a word begun and one more, and the state of the model of spelling then."""
+    log_prob, state = follow(g.spelling, np.int64(w.letter_state[parent]), np.int64(g.tokens[label]))
+    return w.spelled[parent] + log_prob, state
+
+
+@device_function
+def begin_word(g, w, node):
+    """No letter yet."""
+    w.place[node], w.letters[node], w.letter_state[node] = 0, 0, g.spelling.start
+    w.spelled[node], w.lent[node] = 0.0, 0.0
+
+
+@device_function
+def go_on_with_word(g, w, parent, label, node):
+    """The parent's word has one letter more."""
+    place = child(g.tree, np.int64(w.place[parent]), label)
+    w.place[node] = place
+    w.letters[node] = w.letters[parent] + 1
+    w.lent[node] = loan(g, w, parent, label, place)
+    if g.level == WORDS and not g.closed:
+        w.spelled[node], w.letter_state[node] = _spell(g, w, parent, label)
 
 
 @device_function
@@ -85,13 +119,13 @@ def follow_label(g, state, label):
 
 
 @device_function
-def loan(g, place, letters):
-    """What a word begun may come to, lent until it ends."""
+def loan(g, w, parent, label, place):
+    """What the parent's word may come to, one letter longer and at this place in the tree; lent until it ends."""
     if g.level != WORDS:
         return 0.0
-    best = g.outside + g.letter * letters
-    if place >= 0 and (g.closed or g.tree.best[place] > best):
-        best = np.float64(g.tree.best[place])
+    best = np.float64(g.tree.best[place]) if place >= 0 else -np.inf
+    if not g.closed and g.outside + w.spelled[parent] > best:  # else no letter more makes it as likely
+        best = max(best, g.outside + _spell(g, w, parent, label)[0])
     return g.weight * best + g.bonus
 
 
@@ -108,7 +142,7 @@ def extension(g, w, node, label):
         place = child(g.tree, np.int64(w.place[node]), label)
         if g.closed and place < 0:
             return -np.inf
-        added += loan(g, place, w.letters[node] + 1)
+        added += loan(g, w, node, label, place)
     if g.level == LABELS:
         gain, _ = follow_label(g, np.int64(w.state[node]), label)
         added += gain

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels.beam import LABELS
-from kernels.cpu.fusion import child, extension, follow_label, loan
+from kernels.cpu.fusion import begin_word, extension, follow_label, go_on_with_word
 from kernels.jit import device_function, kernel
 
 NODES, ENTRIES, SLOTS, SIDE, STAMP = range(5)  # places in `Workspace.counts`
@@ -39,7 +39,7 @@ class Workspace(NamedTuple):
     """What one thread needs: N nodes, E entries, K slots (the prefixes kept), C classes."""
 
     counts: np.ndarray  # int64 [5]: nodes, entries and slots in use; which side of the slots is now; stamp of the step
-    # nodes [N]: int32, but for the last three
+    # nodes [N]: int32, but for the last four
     parent: np.ndarray
     label: np.ndarray
     child: np.ndarray  # the newest child; -1: none
@@ -48,9 +48,11 @@ class Workspace(NamedTuple):
     state: np.ndarray  # of the language model, after the last word that has ended (or label)
     place: np.ndarray  # in the tree of words, of the word begun; -1: outside
     letters: np.ndarray  # of the word begun
+    letter_state: np.ndarray  # of the model of spelling, after them
     pattern: np.ndarray  # state of the patterns
     end_state: np.ndarray  # of the language model, if the word ends here
     added: np.ndarray  # float64: all that the grammar has added
+    spelled: np.ndarray  # float64: log-probability of the letters of the word begun, in the model of spelling
     lent: np.ndarray  # float64: of that, for what the word begun may come to
     end_added: np.ndarray  # float64: what it adds if the word ends here; NaN: not asked yet
     # entries [E]: labels of likeliest paths
@@ -99,8 +101,9 @@ def _start(g, w):
     """The empty prefix alone."""
     w.counts[NODES], w.counts[ENTRIES], w.counts[SLOTS], w.counts[SIDE] = 1, 0, 1, 0
     w.parent[0], w.label[0], w.child[0], w.sibling[0], w.slot[0] = -1, 0, -1, -1, 0
-    w.state[0], w.place[0], w.letters[0], w.pattern[0] = g.model.start, 0, 0, g.patterns.start
-    w.added[0], w.lent[0], w.end_added[0] = g.patterns.held[g.patterns.start], 0.0, np.nan
+    w.state[0], w.pattern[0] = g.model.start, g.patterns.start
+    begin_word(g, w, 0)
+    w.added[0], w.end_added[0] = g.patterns.held[g.patterns.start], np.nan
     w.node[0, 0], w.entry[0, 0], w.run_before[0, 0] = 0, -1, -1
     w.blank[0, 0], w.spoken[0, 0], w.mass[0, 0] = 0.0, -np.inf, 0.0
     w.path_blank[0, 0], w.path_label[0, 0] = 0.0, -np.inf
@@ -268,12 +271,10 @@ def _find_or_make(g, w, parent, label, gain):
     w.end_added[node] = np.nan
     state = np.int64(w.state[parent])
     if label == g.space:
-        w.place[node], w.letters[node], w.lent[node] = 0, 0, 0.0
+        begin_word(g, w, node)
         state = np.int64(w.end_state[parent])
     else:
-        w.place[node] = child(g.tree, np.int64(w.place[parent]), label)
-        w.letters[node] = w.letters[parent] + 1
-        w.lent[node] = loan(g, np.int64(w.place[node]), w.letters[node])
+        go_on_with_word(g, w, parent, label, node)
     if g.level == LABELS:
         _, state = follow_label(g, np.int64(w.state[parent]), label)
     w.state[node] = state

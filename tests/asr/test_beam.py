@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from asr.decoding.beam import BeamDecoder, BeamOptions
 from asr.decoding.hotwords import HotWord
 from asr.errors import UsageError
 from asr.language import NgramModel, read_arpa
+from asr.language.ngram import SPECIAL
+from asr.language.spelling import spelling_model
 
 ALPHABET = Alphabet(" ab")
 STEP = 0.03
@@ -100,23 +103,35 @@ def masses(log_probs: np.ndarray) -> dict[str, float]:
     return found
 
 
+def spelled(language: NgramModel, word: str, letter: float | None) -> float:
+    """How likely an unknown word is spelled so."""
+    if letter is not None:
+        return letter * len(word)
+    model = spelling_model([known for known in language.words if known not in SPECIAL], "ab")
+    return sum(model.log_prob(["<s>", *word[:index]], each) for index, each in enumerate([*word, "</s>"]))
+
+
 def language_score(language: NgramModel, text: str, options: BeamOptions) -> float:
     tokens = text.split() if language.level == "word" else list(text)
     total = 0.0
     for index, token in enumerate(tokens):
         total += options.lm_weight * language.log_prob(["<s>", *tokens[:index]], token) + options.word_bonus
-        if token not in language.words:
-            total += options.lm_weight * options.unknown_letter * len(token)
+        if token not in language.words and language.level == "word":
+            total += options.lm_weight * spelled(language, token, options.unknown_letter)
     return total + options.lm_weight * language.log_prob(["<s>", *tokens], "</s>")
 
 
+@pytest.mark.parametrize("letter", [None, -2.5])
 @pytest.mark.parametrize("kind", ["words", "letters"])
-def test_a_wide_beam_ranks_every_text_by_the_definition(kind: str, request: pytest.FixtureRequest) -> None:
+def test_a_wide_beam_ranks_every_text_by_the_definition(
+    kind: str, letter: float | None, request: pytest.FixtureRequest
+) -> None:
     language: NgramModel = request.getfixturevalue(kind)
-    decoder = BeamDecoder(ALPHABET, WIDE, language, threads=1)
+    options = replace(WIDE, unknown_letter=letter)
+    decoder = BeamDecoder(ALPHABET, options, language, threads=1)
     for seed in range(4):
         log_probs = posteriors(seed, 5)
-        expected = {text: mass + language_score(language, text, WIDE) for text, mass in masses(log_probs).items()}
+        expected = {text: mass + language_score(language, text, options) for text, mass in masses(log_probs).items()}
         (found,) = decoder.decode_each([log_probs], STEP)
         assert {each.text: each.score for each in found} == pytest.approx(expected, abs=1e-4)
         assert found[0].text == max(expected, key=lambda text: expected[text])

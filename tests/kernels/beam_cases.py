@@ -26,6 +26,7 @@ from kernels.beam import (
     empty_automaton,
     empty_patterns,
     empty_tree,
+    uniform_automaton,
 )
 
 SYMBOLS = "_ abc"
@@ -166,6 +167,14 @@ class Task:
     weight: float = 0.7
     bonus: float = 0.4
     hot: Mapping[str, float] = field(default_factory=dict)
+    spelling: Model | None = None  # of words that the model lacks; None: `LETTER` for each letter
+
+    def spelled(self, word: str) -> float:
+        """How likely an unknown word is spelled so."""
+        if self.spelling is None:
+            return LETTER * len(word)
+        letters = [*word, "</s>"]
+        return sum(self.spelling.log_prob(["<s>", *letters[:i]], letter) for i, letter in enumerate(letters))
 
     def added(self, text: str) -> float:
         """All that a text gets beside its mass, by the definition; minus infinity: it is forbidden."""
@@ -180,7 +189,7 @@ class Task:
         for index, token in enumerate(tokens):
             total += self.weight * self.model.log_prob(["<s>", *tokens[:index]], token) + self.bonus
             if self.level == WORDS and (token,) not in self.model.log_probs and token not in (self.lexicon or ()):
-                total += self.weight * LETTER * len(token)
+                total += self.weight * self.spelled(token)
         return total + self.weight * self.model.log_prob(["<s>", *tokens], "</s>")
 
     def grammar(self) -> Grammar:
@@ -189,17 +198,19 @@ class Task:
         if self.lexicon is not None:
             words = {word: words.get(word, UNLISTED) for word in self.lexicon}
         named = ["", "<space>", *SYMBOLS[2:]]
+        labels = self.model if self.level == LABELS else self.spelling
+        numbers = {token: index for index, token in enumerate(labels.tokens)} if labels else {}
         return Grammar(
             SYMBOLS.index(" "),
             self.level,
             self.lexicon is not None,
             self.weight,
             self.bonus,
-            LETTER,
             -2.0,
             tree(words) if words else empty_tree(),
             self.model.automaton() if self.model else empty_automaton(),
-            np.array([ids.get(name, -1) if self.level == LABELS else -1 for name in named], np.int32),
+            self.spelling.automaton() if self.spelling else uniform_automaton(LETTER),
+            np.array([numbers.get(name, -1) for name in named], np.int32),
             patterns(self.hot) if self.hot else empty_patterns(len(SYMBOLS)),
         )
 
@@ -220,10 +231,18 @@ LETTER_MODEL = Model(
     },
     {("<s>",): -0.5, ("a",): -0.2, ("<space>",): -0.4},
 )  # fmt: skip
+SPELLING = Model(
+    {
+        ("<s>",): -99.0, ("</s>",): -0.9, ("a",): -1.3, ("b",): -1.6, ("<s>", "b"): -0.2, ("b", "b"): -0.6,
+        ("b", "</s>"): -1.1, ("<s>", "b", "b"): -0.1,
+    },
+    {("<s>",): -0.4, ("b",): -0.3, ("<s>", "b"): -0.7},
+)  # fmt: skip
 TASKS = {
     "nothing known": Task(bonus=0.0),
     "bonus": Task(bonus=0.8),
     "words": Task(WORD_MODEL, WORDS),
+    "words and how others are spelled": Task(WORD_MODEL, WORDS, spelling=SPELLING),
     "words without unknown ones": Task(CLOSED_MODEL, WORDS),
     "words and a lexicon": Task(WORD_MODEL, WORDS, ("a", "ab", "b", "cab")),
     "a lexicon alone": Task(lexicon=("a", "ab", "cab")),
