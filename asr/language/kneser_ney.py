@@ -26,8 +26,8 @@ Discounts = tuple[float, float, float]
 _log = logging.getLogger(__name__)
 
 
-def kneser_ney(counts: Counts, name: str = "text") -> NgramModel:
-    """The model of a text. Logs, with the text's name, for which orders the discounts are `FALLBACK`."""
+def kneser_ney(counts: Counts, name: str | None = "text") -> NgramModel:
+    """The model of a text. Logs, with the text's name if it has one, for which orders the discounts are `FALLBACK`."""
     adjusted = adjust(counts)
     discounts = _discounts(adjusted, name)
     below = np.array([1 / (len(counts.words) - 1)])  # uniform; <s> is never predicted
@@ -60,11 +60,11 @@ def adjust(counts: Counts) -> list[np.ndarray]:
     return adjusted
 
 
-def _discounts(adjusted: Sequence[np.ndarray], name: str) -> list[Discounts]:
+def _discounts(adjusted: Sequence[np.ndarray], name: str | None) -> list[Discounts]:
     tallies = [np.bincount(np.minimum(values, 5), minlength=6)[1:5].tolist() for values in adjusted]
     estimated = [estimate_discounts(tally) for tally in tallies]
     odd = [f"{order}-grams" for order, discounts in enumerate(estimated, start=1) if discounts is None]
-    if odd:
+    if odd and name:
         _log.info(f"{name}: too small or too odd to estimate discounts of {', '.join(odd)}; taking {FALLBACK}")
     return [discounts or FALLBACK for discounts in estimated]
 

@@ -26,4 +26,4 @@ def spelling_model(words: Iterable[str], characters: str) -> NgramModel:
     numbers = {letter: number for number, letter in enumerate(letters)}
     start, end = numbers[START], numbers[END]
     text = [number for word in words for number in (start, *(numbers[letter] for letter in word), end)]
-    return kneser_ney(count(letters, np.array(text, np.int32), ORDER), "the spelling of words")
+    return kneser_ney(count(letters, np.array(text, np.int32), ORDER), name=None)
