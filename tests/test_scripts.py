@@ -44,3 +44,37 @@ def test_time_series_beats_the_naive_forecast() -> None:
     errors = [float(error) for error in re.findall(r"error (\d\.\d+)", run("time_series.py"))]
     naive, untrained, *_, last = errors
     assert last < 0.25 * naive < untrained
+
+
+SETTINGS = """
+config = "tiny"
+[all]
+"schedule.epochs" = 2
+"dev_every" = 4
+[settings]
+"24 units" = { "network.hidden" = 24 }
+"""
+
+
+def test_compare_settings_has_a_row_for_each_and_trains_each_once(tmp_path: Path) -> None:
+    tones.make(tmp_path / "tones", utterances=24)
+    (tmp_path / "settings.toml").write_text(SETTINGS)
+    arguments = ("compare_settings.py", tmp_path / "settings.toml", "--corpus", tmp_path / "tones")
+    printed = run(*arguments, "--out", tmp_path / "runs")
+    assert re.findall(r"^\| (.*?) \|", printed, re.MULTILINE) == ["setting", "---", "as it is", "24 units"]
+    assert all(len(re.findall(r"[\d.]+%", row)) == 4 for row in printed.splitlines()[2:])
+    runs = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert runs == ["24-units-0", "24-units-1", "as-it-is-0", "as-it-is-1"]
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/model.safetensors")}
+    assert run(*arguments, "--out", tmp_path / "runs") == printed
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+
+
+def test_compare_settings_names_a_file_that_it_cannot_use(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text('config = "tiny"\n')
+    command = [sys.executable, str(ROOT / "scripts" / "compare_settings.py"), str(tmp_path / "settings.toml")]
+    done = subprocess.run(
+        [*command, "--corpus", "x", "--out", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "settings.toml: it needs config, [all] and [settings.NAME]" in done.stderr
