@@ -1,12 +1,13 @@
 """The weight of a language model and the bonus of a word that make the fewest errors on development data.
 
 The network is run once; then the utterances are decoded with every pair of a coarse grid, and twice more around the
-best of them with half the distances.
+best of them with half the distances. Where the data are of several corpora, it is the mean of their error rates that is
+made small: no corpus is served worse because another one is larger or harder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,11 +25,16 @@ MOST = len(WEIGHTS) * len(BONUSES) + len(STEPS) * (len(AROUND) ** 2 - 1)  # pair
 
 @dataclass(frozen=True)
 class Point:
-    """What one pair of settings comes to."""
+    """What one pair of settings comes to, by group of utterances."""
 
     lm_weight: float
     word_bonus: float
-    score: Score
+    groups: Mapping[str, Score]
+
+    @property
+    def score(self) -> Score:
+        """Of all utterances."""
+        return sum(self.groups.values(), Score())
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Tuning:
 
     @property
     def best(self) -> Point:
-        """The fewest word errors; where they are equal the fewest character errors, then the smallest weight."""
+        """The least word error rate; where equal the least character error rate, then the smallest weight."""
         return min(self.points, key=_rank)
 
 
@@ -52,6 +58,7 @@ def tune(
     report: Callable[[Point], None] = lambda point: None,
     lm_weight: float | None = None,
     word_bonus: float | None = None,
+    groups: Sequence[str] | None = None,
 ) -> Tuning:
     """Search weight and bonus.
 
@@ -63,12 +70,16 @@ def tune(
     same : what is done to both texts before they are compared
     report : told of each point when it is known
     lm_weight, word_bonus : not searched, but taken as it is, where it is given
+    groups : the group of each utterance, as its corpus; each group counts alike; None: all are of one
 
     UsageError without an utterance.
     """
     if not utterances:
         raise UsageError("nothing to tune on: no utterance of this corpus could be heard")
     expected = [same(text) for text in references]
+    members: dict[str, list[int]] = {}
+    for index, group in enumerate(groups or [""] * len(utterances)):
+        members.setdefault(group, []).append(index)
     known: dict[tuple[float, float], Point] = {}
 
     def try_each(pairs: Iterable[tuple[float, float]]) -> None:
@@ -77,7 +88,11 @@ def tune(
                 continue
             other = decoder.with_options(replace(decoder.options, lm_weight=weight, word_bonus=bonus, nbest=1))
             texts = [same(readings[0].text) for readings in other.decode_each(utterances, step_seconds)]
-            known[weight, bonus] = Point(weight, bonus, score(expected, texts))
+            scores = {
+                group: score([expected[index] for index in indices], [texts[index] for index in indices])
+                for group, indices in members.items()
+            }
+            known[weight, bonus] = Point(weight, bonus, scores)
             report(known[weight, bonus])
 
     weights = WEIGHTS if lm_weight is None else (lm_weight,)
@@ -90,6 +105,7 @@ def tune(
     return Tuning(tuple(known[pair] for pair in sorted(known)))
 
 
-def _rank(point: Point) -> tuple[int, int, float, float]:
-    total = point.score
-    return total.words.errors, total.characters.errors, point.lm_weight, abs(point.word_bonus)
+def _rank(point: Point) -> tuple[float, float, int, int, float, float]:
+    scores, total = [score for score in point.groups.values() if score.words.reference], point.score
+    wer, cer = (sum(getattr(score, name) for score in scores) for name in ("wer", "cer"))
+    return wer, cer, total.words.errors, total.characters.errors, point.lm_weight, abs(point.word_bonus)

@@ -9,7 +9,7 @@ that they suit texts that it has not. The final one is made of all transcripts, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -130,12 +130,13 @@ def carrying(
     """
     language, scores = config.language, {}
     if any(example.text for example in dev.examples):
-        posteriors, references = _hear(Network(model.network, model.parameters, backend), dev, config, fitting)
+        posteriors, references, corpora = _hear(Network(model.network, model.parameters, backend), dev, config, fitting)
         held_out = Text.read("the development data", references, Tokenizer("word", config.text.punctuation))
         built = build([sources.learnt, *sources.others], sources.config(language), held_out)
         decoder = BeamDecoder(model.alphabet, BeamOptions(language.beam), built.model, threads=backend.threads)
-        best = _tune(decoder, posteriors, references, model.step_seconds, config, progress).best
-        progress.message(_told(posteriors, references, model, best, config.text))
+        best = _tune(decoder, posteriors, references, corpora, model.step_seconds, config, progress).best
+        for line in _told(posteriors, references, corpora, model, best, config.text):
+            progress.message(line)
         language = replace(language, lm_weight=best.lm_weight, word_bonus=best.word_bonus, weights=built.weights)
         scores = {"dev_cer_lm": best.score.cer, "dev_wer_lm": best.score.wer}
     built = build([sources.every, *sources.others], sources.config(language))
@@ -149,9 +150,9 @@ def carrying(
 
 def _hear(
     network: Network, data: Dataset, config: TrainingConfig, fitting: Callable[[Batch], AbstractContextManager[None]]
-) -> tuple[list[np.ndarray], list[str]]:
-    """Log-probabilities `[T', C]` and text of each utterance, longest first."""
-    posteriors, references = [], []
+) -> tuple[list[np.ndarray], list[str], list[str]]:
+    """Log-probabilities `[T', C]`, text and corpus of each utterance, longest first."""
+    posteriors, references, corpora = [], [], []
     batches = sorted_batches(data.lengths(), config.batches.size)
     for indices, batch in zip(batches, ahead(data.batch, batches), strict=True):
         with fitting(batch):
@@ -159,13 +160,15 @@ def _hear(
         steps = network.steps(batch.lengths)
         posteriors += [log_probs[: steps[b], b].copy() for b in range(len(steps))]
         references += [data.examples[i].text for i in indices]
-    return posteriors, references
+        corpora += [data.examples[i].utterance.corpus for i in indices]
+    return posteriors, references, corpora
 
 
 def _tune(
     decoder: BeamDecoder,
     posteriors: Sequence[np.ndarray],
     references: Sequence[str],
+    corpora: Sequence[str],
     step_seconds: float,
     config: TrainingConfig,
     progress: Progress,
@@ -176,20 +179,33 @@ def _tune(
     same = partial(clean, config=config.text)
     progress.begin(f"decoding {len(references)} development utterances with a language model", MOST)
     try:
-        return tune(decoder, posteriors, references, step_seconds, same, lambda point: progress.advance(1), **given)
+        return tune(
+            decoder, posteriors, references, step_seconds, same, lambda point: progress.advance(1),
+            groups=corpora, **given,
+        )  # fmt: skip
     finally:
         progress.end()
 
 
 def _told(
-    posteriors: Sequence[np.ndarray], references: Sequence[str], model: Model, best: Point, config: TextConfig
-) -> str:
-    """What the language model comes to on the development data."""
+    posteriors: Sequence[np.ndarray],
+    references: Sequence[str],
+    corpora: Sequence[str],
+    model: Model,
+    best: Point,
+    config: TextConfig,
+) -> Iterator[str]:
+    """What the language model comes to on the development data, and on those of each corpus where there are several."""
     texts = [clean(greedy.decode(one, model.alphabet, model.step_seconds).text, config) for one in posteriors]
-    return (
+    settings = f"weight {best.lm_weight:g}, word bonus {best.word_bonus:g}"
+    yield (
         f"development words wrong: {score(references, texts).wer:.2%} greedily, {best.score.wer:.2%} with the language "
-        f"model (weight {best.lm_weight:g}, word bonus {best.word_bonus:g})"
+        f"model ({settings})"
     )
+    for corpus, of_corpus in best.groups.items() if len(best.groups) > 1 else ():
+        pairs = [(r, t) for r, t, c in zip(references, texts, corpora, strict=True) if c == corpus]
+        alone = score([r for r, _ in pairs], [t for _, t in pairs])
+        yield f"  {corpus}: {alone.wer:.2%} greedily, {of_corpus.wer:.2%} with the language model"
 
 
 def _described(built: Built, sources: Sources) -> str:

@@ -75,6 +75,17 @@ def test_what_is_given_is_not_searched(language: NgramModel) -> None:
     assert tried(lm_weight=3.0, word_bonus=5.0) == ({3.0}, {5.0})
 
 
+def test_each_group_counts_alike(language: NgramModel) -> None:
+    """Sound like "a b", of which a language model makes "ab": three of a large group said that, one of a small this."""
+    decoder, spoken = BeamDecoder(ALPHABET, language=language), [along("a_ bb", 0.6)] * 4
+    references, groups = ["a b"] * 3 + ["ab"], ["large"] * 3 + ["small"]
+    together = tune(decoder, spoken, references, STEP).best
+    assert together.score.words.errors == 2
+    apart = tune(decoder, spoken, references, STEP, groups=groups).best
+    assert {group: score.wer for group, score in apart.groups.items()} == {"large": 1, "small": 0}
+    assert apart.score.words.errors == 6
+
+
 def test_nothing_can_be_tuned_on_nothing(language: NgramModel) -> None:
     with pytest.raises(UsageError, match="nothing to tune on"):
         tune(BeamDecoder(ALPHABET, language=language), [], [], STEP)
