@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import subprocess
@@ -78,3 +79,20 @@ def test_compare_settings_names_a_file_that_it_cannot_use(tmp_path: Path) -> Non
     )
     assert done.returncode == 2
     assert "settings.toml: it needs config, [all] and [settings.NAME]" in done.stderr
+
+
+def test_score_groups_has_a_line_for_each_group(tmp_path: Path) -> None:
+    lines = [
+        {"id": "1", "speaker": "ann", "reference": "a b", "hypothesis": "a"},
+        {"id": "2", "speaker": "bo", "reference": "a b c d", "hypothesis": "a b c d"},
+        {"id": "3", "speaker": "cy", "reference": "a b", "hypothesis": "a b"},
+        {"id": "4", "speaker": "dee", "reference": "a", "hypothesis": "b"},
+    ]
+    (tmp_path / "details.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "groups.txt").write_text("ann child\nbo adult\ncy child\n")
+    printed = run("score_groups.py", tmp_path / "details.jsonl", tmp_path / "groups.txt").splitlines()
+    assert [re.split(r" \(|, CER", line)[0] for line in printed[:2]] == [
+        "adult: 4 words, WER 0.00%",
+        "child: 4 words, WER 25.00%",
+    ]
+    assert printed[2].startswith("no group: 1 words, WER 100.00%")

@@ -1,0 +1,38 @@
+"""Error rates of groups of speakers, such as children and adults, out of what `asr evaluate --details` wrote.
+
+    asr evaluate --model en kaldi:corpora/speechocean762/dev --details details.jsonl
+    awk '{print $1, $2 < 16 ? "child" : "adult"}' corpora/speechocean762/dev/spk2age > kinds.txt
+    python scripts/score_groups.py details.jsonl kinds.txt
+
+A line of the second file is a speaker and a group.
+"""
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from asr.details import read_details
+from asr.errors import AsrError
+from asr.evaluation import Evaluation, Result
+
+
+def main(details: Path, groups: Path) -> None:
+    group_of = dict(line.split(maxsplit=1) for line in groups.read_text(encoding="utf-8").splitlines() if line.strip())
+    results: dict[str, list[Result]] = defaultdict(list)
+    for result in read_details(details):
+        results[group_of.get(result.speaker, "no group").strip()].append(result)
+    for group, of_group in sorted(results.items()):
+        found = Evaluation(tuple(of_group), (), 0.0)
+        interval = found.wer_interval_by_speaker or found.wer_interval
+        within = f" ({interval.low:.2%} to {interval.high:.2%})" if interval else ""
+        score = found.score
+        print(f"{group}: {score.words.reference} words, WER {score.wer:.2%}{within}, CER {score.cer:.2%}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("score_groups: write two files: DETAILS GROUPS")
+    try:
+        main(*map(Path, sys.argv[1:]))
+    except (AsrError, OSError) as error:
+        sys.exit(f"score_groups: {error}")
