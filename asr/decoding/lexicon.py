@@ -104,6 +104,6 @@ def _sorted_spellings(words: list[str], alphabet: Alphabet) -> _Spellings:
     lengths = np.array([len(word) for word in words])
     labels = np.zeros((len(words), lengths.max()), np.int32)
     labels[np.arange(labels.shape[1]) < lengths[:, None]] = alphabet.encode("".join(words))
-    # as bytes, most significant first: ten times as fast as column by column
+    # as bytes, most significant first: several times as fast as column by column
     order = np.argsort(labels.astype(">i4").view(f"S{4 * labels.shape[1]}").ravel(), kind="stable")
     return _Spellings(labels[order], lengths[order], order)

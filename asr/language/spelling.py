@@ -1,7 +1,7 @@
 """How likely a word is spelled so, for words that a language model lacks: an n-gram model of letters.
 
-Every word of a vocabulary counts once, as rare words do, and it is rare words that a vocabulary lacks (after Bisani and
-Ney, Interspeech 2005, who model the letters of unknown words likewise).
+Every word of a vocabulary counts once, as rare words do, and it is rare words that a vocabulary lacks (Bisani and
+Ney, Interspeech 2005, make unknown words of smaller units likewise, theirs being of letters with their sounds).
 """
 
 from __future__ import annotations

@@ -197,10 +197,9 @@ def _told(
 ) -> Iterator[str]:
     """What the language model comes to on the development data, and on those of each corpus where there are several."""
     texts = [clean(greedy.decode(one, model.alphabet, model.step_seconds).text, config) for one in posteriors]
-    settings = f"weight {best.lm_weight:g}, word bonus {best.word_bonus:g}"
     yield (
         f"development words wrong: {score(references, texts).wer:.2%} greedily, {best.score.wer:.2%} with the language "
-        f"model ({settings})"
+        f"model (weight {best.lm_weight:g}, word bonus {best.word_bonus:g})"
     )
     for corpus, of_corpus in best.groups.items() if len(best.groups) > 1 else ():
         pairs = [(r, t) for r, t, c in zip(references, texts, corpora, strict=True) if c == corpus]
