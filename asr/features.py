@@ -39,7 +39,9 @@ class FeatureConfig:
     filters, low, high : number of mel filters (Slaney's scale) and the band they cover, Hz
     preemphasis : a in y[n] = x[n] - a x[n-1]; 0 for none
     window_shape : a window known to scipy
-    normalise : "utterance" brings each dimension of an utterance to mean 0 and variance 1
+    normalise : "utterance" brings each dimension of an utterance to mean 0 and variance 1; "speech" does so by the frames
+        in which somebody speaks, so that it makes no difference how much quiet is around them
+    speech_range : dB that a frame's mean over the mel bands may be below that of the loudest frame and still be speech
     prior_frames : so many frames of average speech count beside an utterance's own in its mean and variance (after
         Gauvain and Lee, 1994): in a word that is little but a vowel, its own mean would take the vowel away
     prior_mean, prior_deviation : average speech in each dimension; `measure` finds them
@@ -56,7 +58,8 @@ class FeatureConfig:
     high: float = 7600.0
     preemphasis: float = 0.97
     window_shape: Literal["hamming", "hann", "blackman", "boxcar"] = "hamming"
-    normalise: Literal["utterance", "none"] = "utterance"
+    normalise: Literal["utterance", "speech", "none"] = "utterance"
+    speech_range: float = 20.0
     prior_frames: int = 0
     prior_mean: tuple[float, ...] = ()
     prior_deviation: tuple[float, ...] = ()
@@ -80,6 +83,7 @@ class FeatureConfig:
             f"low, high: the band {self.low} to {self.high} Hz does not fit into 0 to {self.rate / 2:.0f} Hz",
         )
         require(0 <= self.preemphasis < 1, f"preemphasis: {self.preemphasis} is not within [0, 1)")
+        require(self.speech_range > 0, f"speech_range: {self.speech_range} dB is not above 0")
         require(self.prior_frames >= 0, f"prior_frames: {self.prior_frames} is below 0")
         for name in ("prior_mean", "prior_deviation"):
             given = len(getattr(self, name))
@@ -110,6 +114,13 @@ def extract(audio: Audio, config: FeatureConfig) -> np.ndarray:
     Raises AudioError when the sound is shorter than one window, UsageError when it has another rate; either names
     the sound. Digital silence gives finite frames.
     """
+    frames, speech = _frames(_checked(audio, config), config)
+    if config.normalise != "none":
+        frames = _normalised(frames, frames[speech], config)
+    return np.ascontiguousarray(frames, np.float32)
+
+
+def _checked(audio: Audio, config: FeatureConfig) -> Audio:
     if audio.rate != config.rate:
         raise UsageError(f"{audio.name}: the features are for {config.rate} Hz, not {audio.rate} Hz; read it so")
     if len(audio.samples) < config.window_samples:
@@ -117,10 +128,16 @@ def extract(audio: Audio, config: FeatureConfig) -> np.ndarray:
             f"{audio.name}: {audio.duration * 1000:.1f} ms of sound is less than one window "
             f"({config.window * 1000:g} ms); leave it out"
         )
-    frames = _with_deltas(_cepstra(audio.samples, config), config)
-    if config.normalise == "utterance":
-        frames = _normalised(frames, config)
-    return np.ascontiguousarray(frames, np.float32)
+    return audio
+
+
+def _frames(audio: Audio, config: FeatureConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Frames `[T, dimension]` before normalisation, and which of them count in it, bool `[T]`."""
+    cepstra = _cepstra(audio.samples, config)
+    if config.normalise != "speech":
+        return _with_deltas(cepstra, config), np.ones(cepstra.shape[1], bool)
+    level = cepstra[0] / np.sqrt(config.filters)  # by the orthonormal DCT: the mean of the bands, in dB
+    return _with_deltas(cepstra, config), level >= level.max() - config.speech_range
 
 
 def _cepstra(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
@@ -175,14 +192,15 @@ def _with_deltas(cepstra: np.ndarray, config: FeatureConfig) -> np.ndarray:
 
 
 def measure(sounds: Iterable[Audio], config: FeatureConfig) -> FeatureConfig:
-    """`config` with the average of these recordings: the mean of all frames, and their deviation, each frame taken from
-    the mean of its own recording. Raises what `extract` does, ValueError without a recording."""
+    """`config` with the average of these recordings: the mean of all frames that count in normalisation, and their
+    deviation, each frame taken from the mean of its own recording. Raises what `extract` does, ValueError without a recording."""
     count, total, squares = 0, np.zeros(config.dimension), np.zeros(config.dimension)
     for sound in sounds:
-        frames = extract(sound, replace(config, normalise="none"))
-        count += len(frames)
-        total += frames.sum(axis=0, dtype=np.float64)
-        squares += len(frames) * frames.var(axis=0, dtype=np.float64)
+        frames, speech = _frames(_checked(sound, config), config)
+        counted = frames[speech]
+        count += len(counted)
+        total += counted.sum(axis=0, dtype=np.float64)
+        squares += len(counted) * counted.var(axis=0, dtype=np.float64)
     if not count:
         raise ValueError("no recording to measure")
     mean, deviation = total / count, np.sqrt(squares / count)
@@ -193,11 +211,12 @@ def _rounded(values: np.ndarray) -> tuple[float, ...]:
     return tuple(float(f"{value:.4g}") for value in values)
 
 
-def _normalised(frames: np.ndarray, config: FeatureConfig) -> np.ndarray:
-    mean = frames.mean(axis=0, dtype=np.float64)
-    deviation = frames.std(axis=0, dtype=np.float64)
+def _normalised(frames: np.ndarray, counted: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """`frames` by the mean and deviation of the `counted` ones among them."""
+    mean = counted.mean(axis=0, dtype=np.float64)
+    deviation = counted.std(axis=0, dtype=np.float64)
     if config.prior_frames:
-        mean, deviation = _with_prior(mean, deviation, len(frames), config)
+        mean, deviation = _with_prior(mean, deviation, len(counted), config)
     normalised: np.ndarray = (frames - mean) / np.where(deviation < SMALLEST_DEVIATION, np.inf, deviation)
     return normalised
 

@@ -33,6 +33,7 @@ IMAGES = ROOT / "docs" / "images"
 FEATURES = FeatureConfig(coefficients=20)
 COPIES = {
     "speed": [Copy(speed=0.87), Copy(speed=1.14)],
+    "pad": [Copy(pad=0.5), Copy(pad=1.0)],
     "hop": [Copy(hop=0.87), Copy(speed=0.87, hop=1.14)],
     "noise": [Copy(snr=12.0, noise="white"), Copy(snr=12.0, noise="coloured"), Copy(snr=12.0, noise="speech")],
     "reverb": [Copy(reverb=0.3), Copy(reverb=0.8)],

@@ -1,5 +1,6 @@
 """What happens to speech between a mouth and a file, done to samples: rooms, noise, telephone lines, bad levels.
 
+    pad           more quiet around it
     reverberate   a room
     add_noise     white, coloured, or other people's speech
     stop_band     a stretch of frequencies almost taken away
@@ -7,7 +8,7 @@
     telephone     a line of 300 to 3400 Hz in 8 bits
     set_level     recorded too loud, or too softly, in 16 bits
 
-Each takes samples float32 `[N]` and gives as many; whatever is drawn comes from the generator given.
+Each takes samples float32 `[N]` and gives as many, `pad` more; whatever is drawn comes from the generator given.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from asr import audio
 
 COLOUR = 0.9  # a in the coloured noise 1 / (1 - a z^-1), which falls with frequency as room noise does
+QUIET = (30.0, 80.0)  # dB of speech over the noise of the room it is in
 DIRECT = (0.0, 10.0)  # dB of the sound that comes straight from the mouth over that from the walls
 EARLIEST = 0.002  # seconds after the direct sound when the first walls answer
 NARROW_RATE = 8000  # Hz
@@ -26,6 +28,13 @@ TELEPHONE = (300.0, 3400.0)  # Hz
 MU = 255  # of the law by which telephones round (ITU-T G.711)
 MEL_RANGE = (100.0, 6000.0)  # Hz: a band that is stopped lies in here
 STOPPED = 0.1  # what is left of it: 20 dB less; with nothing left, features would look at the floor of their logarithm
+
+
+def pad(samples: np.ndarray, seconds: float, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """With quiet before and behind, each `seconds` at most, and room noise from beginning to end."""
+    before, behind = (int(rate * seconds * share) for share in rng.random(2) ** 2)
+    noise = coloured(white(before + len(samples) + behind, rng))
+    return add_noise(np.pad(samples, (before, behind)), noise, rng.uniform(*QUIET), samples)
 
 
 def reverberate(samples: np.ndarray, seconds: float, rate: int, rng: np.random.Generator) -> np.ndarray:
@@ -43,9 +52,13 @@ def reverberate(samples: np.ndarray, seconds: float, rate: int, rng: np.random.G
     return _as_loud(fftconvolve(samples.astype(np.float64), response)[: len(samples)], samples)
 
 
-def add_noise(samples: np.ndarray, noise: np.ndarray, decibels: float) -> np.ndarray:
-    """With the noise `[N]`, its mean power `decibels` below that of the louder half of the samples."""
-    power = np.sort(np.square(samples, dtype=np.float64))[len(samples) // 2 :].mean()
+def add_noise(
+    samples: np.ndarray, noise: np.ndarray, decibels: float, speech: np.ndarray | None = None
+) -> np.ndarray:
+    """With the noise `[N]`, its mean power `decibels` below that of the louder half of the speech: of the samples, where
+    it is not given."""
+    speech = samples if speech is None else speech
+    power = np.sort(np.square(speech, dtype=np.float64))[len(speech) // 2 :].mean()
     noise_power = np.mean(noise**2)
     if noise_power > 0:
         noise = noise * np.sqrt(power * 10 ** (-decibels / 10) / noise_power)

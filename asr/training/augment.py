@@ -78,6 +78,8 @@ def alter(
     faster, longer, _ = _factors(utterance, copy)
     if copy.speed * faster != 1:
         samples = audio.speed(samples, copy.speed * faster, rate)
+    if copy.pad:
+        samples = alterations.pad(samples, copy.pad, rate, draw(utterance, copy, "pad"))
     if copy.reverb is not None:
         room = draw(utterance, copy, "room")
         samples = alterations.reverberate(samples, copy.reverb * longer, rate, room)

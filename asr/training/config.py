@@ -88,6 +88,8 @@ class Copy:
     They are made in the order of sound's way from mouth to file, which is that of the list.
 
     speed : 1.1 is a tenth faster and higher (Ko et al., Interspeech 2015)
+    pad : seconds of quiet before and behind it, at most: half of the time less than a quarter of it; with the noise of a
+        room throughout, 30 to 80 dB below the speech
     reverb : seconds in which sound falls by 60 dB in a room; none without it (Ko et al., ICASSP 2017)
     snr : dB of noise added, give or take `AugmentConfig.snr_spread`; none without it
     noise : "white", "coloured" (falling with frequency), either of the two, or "speech" of other training utterances
@@ -110,6 +112,7 @@ class Copy:
     band: Literal["full", "narrow", "telephone"] = "full"
     level: float | None = None
     spread: float = 0.0
+    pad: float = 0.0
 
     def __post_init__(self) -> None:
         require(0.5 <= self.speed <= 2, f"speed: {self.speed} is not within [0.5, 2]")
@@ -119,12 +122,13 @@ class Copy:
         require(self.reverb is None or 0.05 <= self.reverb <= 3, f"reverb: {self.reverb} s is not within [0.05, 3]")
         require(0 <= self.stop <= 3, f"stop: {self.stop} octaves are not within [0, 3]")
         require(self.level is None or -80 <= self.level <= 40, f"level: {self.level} dB is not within [-80, 40]")
+        require(0 <= self.pad <= 5, f"pad: {self.pad} s is not within [0, 5]")
         require(0 <= self.spread <= 0.3, f"spread: {self.spread} is not within [0, 0.3]")
 
     def variant(self) -> list[Any]:
         """What the copy's frames follow from, for names and seeds: settings that came later only where they are used,
         so that copies without them keep theirs."""
-        later = ("noise", "reverb", "stop", "band", "level", "spread")
+        later = ("noise", "reverb", "stop", "band", "level", "spread", "pad")
         used = [[name, getattr(self, name)] for name in later if getattr(self, name) != getattr(PLAIN, name)]
         return [self.speed, self.hop, self.snr, *used]
 

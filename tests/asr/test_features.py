@@ -221,6 +221,27 @@ def test_average_speech_is_that_of_all_frames() -> None:
         measure([], config)
 
 
+def test_speech_is_normalised_alike_whatever_quiet_is_around_it() -> None:
+    config = FeatureConfig(coefficients=5, deltas=0, normalise="speech")
+    sound = Audio((noise(16000).samples * np.hanning(16000)).astype(np.float32), 16000)  # its ends are quiet
+    padded = replace(sound, samples=np.pad(sound.samples, (40 * config.hop_samples, 9999)))
+    inside = slice(40, 141)
+    np.testing.assert_allclose(extract(padded, config)[inside], extract(sound, config), atol=1e-3)
+    whole = replace(config, normalise="utterance")
+    assert np.abs(extract(padded, whole)[inside] - extract(sound, whole)).max() > 1
+
+
+def test_frames_within_the_range_of_the_loudest_count_as_speech() -> None:
+    """The second half, 18 dB below the first, counts at a range of 25 dB, and not at 12."""
+    samples = noise(16000).samples * np.repeat(np.float32([1, 10 ** (-18 / 20)]), 8000)
+    sound = Audio(samples.astype(np.float32), 16000)
+    plain = replace(PLAIN, coefficients=3, prior_frames=10)
+    frames = extract(sound, plain)
+    for limit, counted in ((12.0, frames[:51]), (25.0, frames)):
+        measured = measure([sound], replace(plain, normalise="speech", speech_range=limit))
+        np.testing.assert_allclose(measured.prior_mean, counted.mean(axis=0), rtol=0.01)
+
+
 def test_prior_must_be_measured_and_fit() -> None:
     with pytest.raises(UsageError, match="average speech was not measured"):
         extract(noise(4000), FeatureConfig(prior_frames=10))

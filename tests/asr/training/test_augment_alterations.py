@@ -59,6 +59,21 @@ def test_as_many_samples_and_silence_stays_silent(name: str, count: int) -> None
     assert not ALTERATIONS[name](np.zeros(count, np.float32)).any()
 
 
+def test_a_pad_is_drawn_at_both_ends_and_has_the_noise_of_a_room(hiss: np.ndarray) -> None:
+    lengths, levels = [], []
+    for seed in range(20):
+        padded = alterations.pad(hiss, 0.5, RATE, RNG(seed))
+        assert padded.dtype == np.float32 and len(hiss) <= len(padded) <= len(hiss) + RATE
+        start = int(np.argmax(np.correlate(padded, hiss[:4000], "valid")))
+        before, behind = padded[:start], padded[start + len(hiss) :]
+        np.testing.assert_allclose(padded[start : start + len(hiss)], hiss, atol=0.1)
+        lengths += [len(before) / RATE, len(behind) / RATE]
+        levels += [20 * np.log10(np.std(quiet) / 0.1) for quiet in (before, behind) if len(quiet) > 800]
+    assert max(lengths) > 0.25 and np.median(lengths) < 0.25
+    assert -83 < min(levels) < -60 and -40 < max(levels) < -28  # the louder half of noise is 2 dB above all of it
+    assert len(alterations.pad(np.zeros(100, np.float32), 0.0, RATE, RNG(0))) == 100
+
+
 @pytest.mark.parametrize("seconds", [0.2, 0.6])
 def test_a_room_falls_by_60_db_in_its_time(seconds: float) -> None:
     click = np.zeros(RATE, np.float32)
@@ -217,7 +232,8 @@ def test_speech_as_noise_needs_others(train_set: list[Utterance], tiny: Training
 def test_en_builds_on_an4_and_uses_every_alteration() -> None:
     config, an4 = load_config("en"), load_config("an4")
     optimizer = dataclasses.replace(config.optimizer, rate=an4.optimizer.rate)
-    assert (config.features, optimizer, config.text) == (an4.features, an4.optimizer, an4.text)
+    features = dataclasses.replace(config.features, normalise=an4.features.normalise)
+    assert (features, optimizer, config.text) == (an4.features, an4.optimizer, an4.text)
     used = {name for copy in config.augment.copies for name, _ in copy.variant()[3:]}
-    assert used == {"noise", "reverb", "stop", "band", "level", "spread"}
+    assert used == {"noise", "reverb", "stop", "band", "level", "spread", "pad"}
     assert [corpus.match for corpus in config.corpora] == ["kathleen", "fsdd", "synthetic"]
