@@ -96,3 +96,11 @@ def test_score_groups_has_a_line_for_each_group(tmp_path: Path) -> None:
         "child: 4 words, WER 25.00%",
     ]
     assert printed[2].startswith("no group: 1 words, WER 100.00%")
+
+
+def test_score_ensemble_has_a_line_for_each_model_and_one_for_all(tmp_path: Path) -> None:
+    """Twice the same model makes the same errors as once."""
+    printed = run("score_ensemble.py", f"pairs:{ROOT / 'samples'}", "en", "en").splitlines()
+    names, rates = zip(*(line.split(": ") for line in printed), strict=True)
+    assert names == ("en", "en", "mean of the posteriors")
+    assert len(set(rates)) == 1

@@ -1,0 +1,52 @@
+"""Error rates of several models, and of the mean of their posteriors, decoded greedily.
+
+    python scripts/score_ensemble.py an4:corpora/an4:test runs/an4-1/model.safetensors runs/an4-2/model.safetensors
+
+An ensemble costs as much time as its models together: it is no recipe, but tells how much of a model's errors is chance.
+The models need the same alphabet and time step; each hears its own features.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+import asr
+from asr.decoding import greedy
+from asr.errors import AsrError, UsageError
+from asr.evaluation import comparable
+from asr.scoring import score
+
+
+def main(corpus: str, names: Sequence[str]) -> None:
+    if len(names) < 2:
+        raise UsageError("an ensemble has two models at least; name more")
+    recognizers = [asr.load(name) for name in names]
+    first = recognizers[0].model
+    for name, other in zip(names, recognizers, strict=True):
+        if (other.model.alphabet, other.model.step_seconds) != (first.alphabet, first.step_seconds):
+            raise UsageError(f"{name}: its alphabet or time step is not that of {names[0]}; leave it out")
+    same = comparable(first)
+    references: list[str] = []
+    hypotheses: list[list[str]] = [[] for _ in (*names, "mean")]
+    for utterance in asr.open_corpus(corpus):
+        references.append(same(utterance.text))
+        heard = [one.log_probs(utterance.read(one.model.features.rate)) for one in recognizers]
+        mean = np.logaddexp.reduce(heard, axis=0) - np.float32(np.log(len(heard)))
+        for texts, log_probs in zip(hypotheses, [*heard, mean], strict=True):
+            texts.append(same(greedy.decode(log_probs, first.alphabet, first.step_seconds).text))
+    for name, texts in zip([*names, "mean of the posteriors"], hypotheses, strict=True):
+        found = score(references, texts)
+        print(f"{name}: WER {found.wer:.2%}, CER {found.cer:.2%}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    try:
+        main(sys.argv[1], sys.argv[2:])
+    except AsrError as error:
+        print(f"score_ensemble: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
