@@ -39,8 +39,8 @@ class FeatureConfig:
     filters, low, high : number of mel filters (Slaney's scale) and the band they cover, Hz
     preemphasis : a in y[n] = x[n] - a x[n-1]; 0 for none
     window_shape : a window known to scipy
-    normalise : "utterance" brings each dimension of an utterance to mean 0 and variance 1; "speech" does so by the frames
-        in which somebody speaks, so that it makes no difference how much quiet is around them
+    normalise : "utterance" brings each dimension of an utterance to mean 0 and variance 1; "speech" brings its frames of
+        speech there and all others along, so that it makes no difference how much quiet is around speech
     speech_range : dB that a frame's mean over the mel bands may be below that of the loudest frame and still be speech
     prior_frames : so many frames of average speech count beside an utterance's own in its mean and variance (after
         Gauvain and Lee, 1994): in a word that is little but a vowel, its own mean would take the vowel away
@@ -193,7 +193,8 @@ def _with_deltas(cepstra: np.ndarray, config: FeatureConfig) -> np.ndarray:
 
 def measure(sounds: Iterable[Audio], config: FeatureConfig) -> FeatureConfig:
     """`config` with the average of these recordings: the mean of all frames that count in normalisation, and their
-    deviation, each frame taken from the mean of its own recording. Raises what `extract` does, ValueError without a recording."""
+    deviation, each frame taken from the mean of its own recording. Raises what `extract` does, ValueError without a
+    recording."""
     count, total, squares = 0, np.zeros(config.dimension), np.zeros(config.dimension)
     for sound in sounds:
         frames, speech = _frames(_checked(sound, config), config)

@@ -2,7 +2,7 @@
 
     python scripts/score_ensemble.py an4:corpora/an4:test runs/an4-1/model.safetensors runs/an4-2/model.safetensors
 
-An ensemble costs as much time as its models together: it is no recipe, but tells how much of a model's errors is chance.
+An ensemble costs as much time as its models together: no recipe, but it tells how many of a model's errors are chance.
 The models need the same alphabet and time step; each hears its own features.
 """
 

@@ -52,10 +52,8 @@ def reverberate(samples: np.ndarray, seconds: float, rate: int, rng: np.random.G
     return _as_loud(fftconvolve(samples.astype(np.float64), response)[: len(samples)], samples)
 
 
-def add_noise(
-    samples: np.ndarray, noise: np.ndarray, decibels: float, speech: np.ndarray | None = None
-) -> np.ndarray:
-    """With the noise `[N]`, its mean power `decibels` below that of the louder half of the speech: of the samples, where
+def add_noise(samples: np.ndarray, noise: np.ndarray, decibels: float, speech: np.ndarray | None = None) -> np.ndarray:
+    """With the noise `[N]`, its mean power `decibels` below that of the louder half of the speech, which is the samples where
     it is not given."""
     speech = samples if speech is None else speech
     power = np.sort(np.square(speech, dtype=np.float64))[len(speech) // 2 :].mean()
