@@ -39,8 +39,8 @@ class FeatureConfig:
     filters, low, high : number of mel filters (Slaney's scale) and the band they cover, Hz
     preemphasis : a in y[n] = x[n] - a x[n-1]; 0 for none
     window_shape : a window known to scipy
-    normalise : "utterance" brings each dimension of an utterance to mean 0 and variance 1; "speech" brings its frames of
-        speech there and all others along, so that it makes no difference how much quiet is around speech
+    normalise : "utterance" brings each dimension of an utterance to mean 0 and variance 1; "speech" brings its frames
+        of speech there and all others along, so that it makes no difference how much quiet is around speech
     speech_range : dB that a frame's mean over the mel bands may be below that of the loudest frame and still be speech
     prior_frames : so many frames of average speech count beside an utterance's own in its mean and variance (after
         Gauvain and Lee, 1994): in a word that is little but a vowel, its own mean would take the vowel away

@@ -53,8 +53,8 @@ def reverberate(samples: np.ndarray, seconds: float, rate: int, rng: np.random.G
 
 
 def add_noise(samples: np.ndarray, noise: np.ndarray, decibels: float, speech: np.ndarray | None = None) -> np.ndarray:
-    """With the noise `[N]`, its mean power `decibels` below that of the louder half of the speech, which is the samples where
-    it is not given."""
+    """With the noise `[N]`, its mean power `decibels` below that of the louder half of the speech; where it is
+    not given, of the samples."""
     speech = samples if speech is None else speech
     power = np.sort(np.square(speech, dtype=np.float64))[len(speech) // 2 :].mean()
     noise_power = np.mean(noise**2)

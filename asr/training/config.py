@@ -88,8 +88,8 @@ class Copy:
     They are made in the order of sound's way from mouth to file, which is that of the list.
 
     speed : 1.1 is a tenth faster and higher (Ko et al., Interspeech 2015)
-    pad : seconds of quiet before and behind it, at most (half of the time less than a quarter of that), with the noise of
-        a room throughout, 30 to 80 dB below the speech
+    pad : seconds of quiet before and behind it, at most (half of the time less than a quarter of that), with the noise
+        of a room throughout, 30 to 80 dB below the speech
     reverb : seconds in which sound falls by 60 dB in a room; none without it (Ko et al., ICASSP 2017)
     snr : dB of noise added, give or take `AugmentConfig.snr_spread`; none without it
     noise : "white", "coloured" (falling with frequency), either of the two, or "speech" of other training utterances
