@@ -104,3 +104,9 @@ def test_score_ensemble_has_a_line_for_each_model_and_one_for_all(tmp_path: Path
     names, rates = zip(*(line.split(": ") for line in printed), strict=True)
     assert names == ("en", "en", "mean of the posteriors")
     assert len(set(rates)) == 1
+
+
+def test_score_quiet_has_a_row_for_each_noise() -> None:
+    rows = run("score_quiet.py", "en", f"pairs:{ROOT / 'samples'}", "0").splitlines()
+    assert [re.findall(r"[^| ][^|]*[^| ]", row)[0] for row in rows] == ["noise", "none", "-40 dB", "-20 dB"]
+    assert all(len(re.findall(r"\d\.\d%", row)) == 3 for row in rows[1:])
