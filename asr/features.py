@@ -22,6 +22,7 @@ from asr.files import cache_folder
 # Deviations below this are rounding, not signal: digital silence becomes zeros, not noise. Speech has 0.1 and more.
 SMALLEST_DEVIATION = 1e-3
 BLOCK = 4096  # frames (41 s) whose spectrum is held at a time: an hour's would take a gigabyte
+AROUND = 5.0  # seconds to each side of a frame whose loudest one tells if it is speech: speakers differ in loudness
 LOUDNESS_RANGE = 80.0  # dB below the loudest mel value at which all others are floored
 
 _loading = threading.Lock()
@@ -41,7 +42,8 @@ class FeatureConfig:
     window_shape : a window known to scipy
     normalise : "utterance" brings each dimension of an utterance to mean 0 and variance 1; "speech" brings its frames
         of speech there and all others along, so that it makes no difference how much quiet is around speech
-    speech_range : dB that a frame's mean over the mel bands may be below that of the loudest frame and still be speech
+    speech_range : dB that a frame's mean over the mel bands may be below that of the loudest within 5 s, and twice that
+        below the loudest of all, and still be speech
     prior_frames : so many frames of average speech count beside an utterance's own in its mean and variance (after
         Gauvain and Lee, 1994): in a word that is little but a vowel, its own mean would take the vowel away
     prior_mean, prior_deviation : average speech in each dimension; `measure` finds them
@@ -137,7 +139,16 @@ def _frames(audio: Audio, config: FeatureConfig) -> tuple[np.ndarray, np.ndarray
     if config.normalise != "speech":
         return _with_deltas(cepstra, config), np.ones(cepstra.shape[1], bool)
     level = cepstra[0] / np.sqrt(config.filters)  # by the orthonormal DCT: the mean of the bands, in dB
-    return _with_deltas(cepstra, config), level >= level.max() - config.speech_range
+    return _with_deltas(cepstra, config), _is_speech(level, config)
+
+
+def _is_speech(level: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """Which frames are near the loudest around them, and not far below the loudest of all: bool `[T]`."""
+    from scipy.ndimage import maximum_filter1d
+
+    around = maximum_filter1d(level, 2 * round(AROUND / config.hop) + 1)
+    speech: np.ndarray = level >= np.maximum(around, level.max() - config.speech_range) - config.speech_range
+    return speech
 
 
 def _cepstra(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:

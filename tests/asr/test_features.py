@@ -242,6 +242,16 @@ def test_frames_within_the_range_of_the_loudest_count_as_speech() -> None:
         np.testing.assert_allclose(measured.prior_mean, counted.mean(axis=0), rtol=0.01)
 
 
+def test_a_soft_speaker_behind_a_loud_one_is_speech_too() -> None:
+    """20 s that are 18 dB below the 20 s before them count but for the first 5; another 20 s, 30 dB below, do not."""
+    loudness = np.repeat(np.float32(10) ** np.float32([0, -18 / 20, -30 / 20]), 20 * 16000)
+    sound = Audio(noise(60 * 16000).samples * loudness, 16000)
+    config = replace(PLAIN, coefficients=1, prior_frames=10, window=0.1, hop=0.1)
+    level = extract(sound, config)[:, 0]
+    measured = measure([sound], replace(config, normalise="speech", speech_range=12.0))
+    np.testing.assert_allclose(measured.prior_mean, level[np.r_[:200, 250:400]].mean(), rtol=0.02)
+
+
 def test_prior_must_be_measured_and_fit() -> None:
     with pytest.raises(UsageError, match="average speech was not measured"):
         extract(noise(4000), FeatureConfig(prior_frames=10))
