@@ -277,7 +277,7 @@ class TrainingConfig:
 def named_configs() -> dict[str, Path]:
     """The configurations that come with the package, by name."""
     folder = Path(str(resources.files("asr") / "configs"))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {path.stem: path for path in sorted(folder.glob("*.toml"), key=lambda path: path.stem)}
 
 
 def load_config(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> TrainingConfig:
