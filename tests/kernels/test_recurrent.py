@@ -191,7 +191,7 @@ def test_repeated_steps_use_no_more_memory(backend: Backend, cell: str) -> None:
         tracemalloc.stop()
     assert_same_bits(found, expected)
     held = sum(array.nbytes for array in found.arrays().values())
-    assert after - before < held + 50_000  # the result still alive, and small objects
+    assert after - before < held + 100_000  # the result still alive, and small objects: a leak holds five of them
 
 
 @each_cell
