@@ -3,7 +3,7 @@
     python scripts/score_quiet.py en an4:corpora/an4:test
 
 Before and behind each recording come 0, 0.3 and 1 s of digital silence; room noise 40 and 20 dB below the
-recording's mean power is laid over all of it. A third argument, 0, decodes greedily.
+recording's mean power is laid over all of it. A third argument is the beam; 0 decodes greedily.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main(model: str, corpus: str, beam: int | None = None) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4):
+    if len(sys.argv) not in (3, 4) or not all(map(str.isdecimal, sys.argv[3:])):
         sys.exit(__doc__)
     try:
         main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))

@@ -30,7 +30,7 @@ from asr.training.config import Copy
 from asr.training.progress import Progress
 from asr.training.strings import Joined
 
-FORMAT = 2  # raised when the same settings give other frames
+FORMAT = 3  # raised when the same settings give other frames
 HEADER = struct.Struct("<4sIII")  # mark, frames, values per frame, CRC-32 of the data
 MARK = b"asrF"
 VOICES = 4  # at once, where noise is speech
