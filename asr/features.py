@@ -44,6 +44,8 @@ class FeatureConfig:
         of speech there and all others along, so that it makes no difference how much quiet is around speech
     speech_range : dB that a frame's mean over the mel bands may be below that of the loudest within 5 s, and twice that
         below the loudest of all, and still be speech
+    normalise_seconds : mean and variance for a frame are those of so much sound around it (sliding: Viikki and Laurila,
+        1998), so that each speaker in a long recording has his own; 0: those of the whole recording
     prior_frames : so many frames of average speech count beside an utterance's own in its mean and variance (after
         Gauvain and Lee, 1994): in a word that is little but a vowel, its own mean would take the vowel away
     prior_mean, prior_deviation : average speech in each dimension; `measure` finds them
@@ -62,6 +64,7 @@ class FeatureConfig:
     window_shape: Literal["hamming", "hann", "blackman", "boxcar"] = "hamming"
     normalise: Literal["utterance", "speech", "none"] = "utterance"
     speech_range: float = 20.0
+    normalise_seconds: float = 0.0
     prior_frames: int = 0
     prior_mean: tuple[float, ...] = ()
     prior_deviation: tuple[float, ...] = ()
@@ -86,6 +89,10 @@ class FeatureConfig:
         )
         require(0 <= self.preemphasis < 1, f"preemphasis: {self.preemphasis} is not within [0, 1)")
         require(self.speech_range > 0, f"speech_range: {self.speech_range} dB is not above 0")
+        require(
+            self.normalise_seconds == 0 or self.normalise_seconds >= 1,
+            f"normalise_seconds: {self.normalise_seconds} s is neither 0 nor at least 1",
+        )
         require(self.prior_frames >= 0, f"prior_frames: {self.prior_frames} is below 0")
         for name in ("prior_mean", "prior_deviation"):
             given = len(getattr(self, name))
@@ -118,7 +125,7 @@ def extract(audio: Audio, config: FeatureConfig) -> np.ndarray:
     """
     frames, speech = _frames(_checked(audio, config), config)
     if config.normalise != "none":
-        frames = _normalised(frames, frames[speech], config)
+        frames = _normalised(frames, speech, config)
     return np.ascontiguousarray(frames, np.float32)
 
 
@@ -224,22 +231,58 @@ def _rounded(values: np.ndarray) -> tuple[float, ...]:
 
 
 def _normalised(frames: np.ndarray, counted: np.ndarray, config: FeatureConfig) -> np.ndarray:
-    """`frames` by the mean and deviation of the `counted` ones among them."""
-    mean = counted.mean(axis=0, dtype=np.float64)
-    deviation = counted.std(axis=0, dtype=np.float64)
+    """`frames` `[T, dimension]` by mean and deviation of those that are `counted` (bool `[T]`): of all, or around each."""
+    width = round(config.normalise_seconds / config.hop) or len(frames)
+    if width >= len(frames):
+        own = frames[counted]
+        mean, deviation = own.mean(axis=0, dtype=np.float64), own.std(axis=0, dtype=np.float64)
+        return _standardised(frames, mean, deviation, len(own), config)
+    blocks = []
+    for first in range(0, len(frames), BLOCK):
+        last = min(first + BLOCK, len(frames))
+        # each window has its full width, so that those at the ends are not in their middle
+        starts = np.clip(np.arange(first, last) - width // 2, 0, len(frames) - width)
+        span = slice(starts[0], starts[-1] + width)
+        number, mean, deviation = _sliding(frames[span], counted[span], starts - starts[0], width)
+        blocks.append(_standardised(frames[first:last], mean, deviation, number, config))
+    return np.concatenate(blocks)
+
+
+def _sliding(
+    frames: np.ndarray, counted: np.ndarray, starts: np.ndarray, width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How many frames are counted in each window of `width` frames from `starts` on; their mean and deviation."""
+    centre = frames.mean(axis=0, dtype=np.float64)  # squares of what is left of it are small enough to be subtracted
+    values = np.where(counted[:, None], frames - centre, 0.0)
+
+    def sums(of: np.ndarray) -> np.ndarray:
+        running = np.concatenate([np.zeros_like(of[:1]), np.cumsum(of, axis=0)])
+        total: np.ndarray = running[starts + width] - running[starts]
+        return total
+
+    number = sums(counted[:, None].astype(np.float64))
+    mean = sums(values) / np.maximum(number, 1)
+    variance = sums(values**2) / np.maximum(number, 1) - mean**2
+    return number, mean + centre, np.sqrt(np.maximum(variance, 0.0))
+
+
+def _standardised(
+    frames: np.ndarray, mean: np.ndarray, deviation: np.ndarray, number: np.ndarray | int, config: FeatureConfig
+) -> np.ndarray:
+    """`frames` less the mean and over the deviation, where the prior's frames count beside the `number` of these."""
     if config.prior_frames:
-        mean, deviation = _with_prior(mean, deviation, len(counted), config)
-    normalised: np.ndarray = (frames - mean) / np.where(deviation < SMALLEST_DEVIATION, np.inf, deviation)
-    return normalised
+        mean, deviation = _with_prior(mean, deviation, number, config)
+    standardised: np.ndarray = (frames - mean) / np.where(deviation < SMALLEST_DEVIATION, np.inf, deviation)
+    return standardised
 
 
 def _with_prior(
-    mean: np.ndarray, deviation: np.ndarray, count: int, config: FeatureConfig
+    mean: np.ndarray, deviation: np.ndarray, number: np.ndarray | int, config: FeatureConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of an utterance's frames and those of the prior together."""
     if not config.prior_mean or not config.prior_deviation:
         raise UsageError("features: prior_frames is set, but average speech was not measured; train the model anew")
-    own, prior = count / (count + config.prior_frames), config.prior_frames / (count + config.prior_frames)
+    own, prior = number / (number + config.prior_frames), config.prior_frames / (number + config.prior_frames)
     apart = mean - config.prior_mean
     variance = own * deviation**2 + prior * np.square(config.prior_deviation) + own * prior * apart**2
     return mean - prior * apart, np.sqrt(variance)

@@ -110,3 +110,9 @@ def test_score_quiet_has_a_row_for_each_noise() -> None:
     rows = run("score_quiet.py", "en", f"pairs:{ROOT / 'samples'}", "0").splitlines()
     assert [re.findall(r"[^| ][^|]*[^| ]", row)[0] for row in rows] == ["noise", "none", "-40 dB", "-20 dB"]
     assert all(len(re.findall(r"\d\.\d%", row)) == 3 for row in rows[1:])
+
+
+def test_score_joined_has_a_row_for_one_speaker_and_one_for_several() -> None:
+    rows = run("score_joined.py", "en", f"pairs:{ROOT / 'samples'}", "0").splitlines()
+    assert [row.split(" | ")[0] for row in rows] == ["| a recording of", "| one speaker", "| several speakers"]
+    assert all(len(re.findall(r"\d\.\d%", row)) == 4 for row in rows[1:])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from asr.audio import Audio
 from asr.config import from_table, to_table
 from asr.errors import AudioError, UsageError
-from asr.features import FeatureConfig, _compiled_folder, extract, measure
+from asr.features import BLOCK, FeatureConfig, _compiled_folder, _frames, extract, measure
 from asr.files import cache_folder
 
 CONFIG = FeatureConfig()
@@ -133,6 +133,7 @@ def test_another_rate() -> None:
         {"preemphasis": 1.0},
         {"window_shape": "triangle"},
         {"normalise": "speaker"},
+        {"normalise_seconds": 0.5},
     ],
 )
 def test_wrong_settings_are_named(wrong: dict[str, object]) -> None:
@@ -257,3 +258,27 @@ def test_prior_must_be_measured_and_fit() -> None:
         extract(noise(4000), FeatureConfig(prior_frames=10))
     with pytest.raises(UsageError, match="prior_mean: 2 values, not 39"):
         FeatureConfig(prior_frames=10, prior_mean=(1.0, 2.0))
+
+
+@pytest.mark.parametrize("normalise", ["utterance", "speech"])
+def test_sliding_mean_and_deviation_are_those_of_the_frames_around(normalise: str) -> None:
+    """In windows that stay whole at both ends, over the boundary of a block too."""
+    sound = Audio(noise(BLOCK * 100 + 3000).samples * np.linspace(0.001, 1, BLOCK * 100 + 3000), 16000)
+    plain = FeatureConfig(window=0.01, hop=100 / 16000, coefficients=3, deltas=1, normalise=normalise, speech_range=3.0)
+    config = replace(plain, normalise_seconds=1.0)
+    raw, counted = _frames(sound, config)
+    width = 160
+    checked = np.arange(0, len(raw), 37)
+    expected = np.empty((len(checked), raw.shape[1]))
+    for row, t in enumerate(checked):
+        start = min(max(t - width // 2, 0), len(raw) - width)
+        own = raw[start : start + width][counted[start : start + width]].astype(np.float64)
+        expected[row] = (raw[t] - own.mean(axis=0)) / own.std(axis=0) if len(own) > 1 else 0
+    np.testing.assert_allclose(extract(sound, config)[checked], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_sliding_window_longer_than_the_recording_is_all_of_it() -> None:
+    config = FeatureConfig(normalise="speech")
+    np.testing.assert_array_equal(
+        extract(noise(16000), replace(config, normalise_seconds=1.5)), extract(noise(16000), config)
+    )

@@ -1,0 +1,60 @@
+"""Word error rates of a model as more utterances come in one recording: docs/accuracy.md.
+
+    python scripts/score_joined.py en an4:corpora/an4:test
+
+Each speaker's utterances, and those of all speakers in a random order, are joined to recordings of 1, 2, 4 and 16, a
+quarter of a second apart; what is left over is a shorter recording. A third argument is the beam; 0 decodes greedily.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import asr
+from asr.corpora import Utterance
+from asr.decoding.choice import DecodingChoice
+from asr.errors import AsrError
+from asr.training.strings import Joined
+
+NUMBERS = (1, 2, 4, 16)
+PAUSE = 0.25  # seconds
+
+
+def join(utterances: Sequence[Utterance], number: int) -> Iterator[Joined]:
+    """Each `number` of the utterances as one."""
+    for first in range(0, len(utterances), number):
+        parts = tuple(utterances[first : first + number])
+        text = " ".join(part.text for part in parts)
+        pauses = (0.0, *[PAUSE] * (len(parts) - 1), 0.0)
+        yield Joined(parts[0].id, Path(parts[0].audio), text, parts[0].speaker, parts=parts, pauses=pauses)
+
+
+def main(model: str, corpus: str, beam: int | None = None) -> None:
+    recognizer = asr.load(model, decoding=DecodingChoice(beam=beam))
+    utterances = asr.open_corpus(corpus)
+    shuffled = [utterances[i] for i in np.random.default_rng(1).permutation(len(utterances))]
+    by_speaker: dict[str, list[Utterance]] = defaultdict(list)
+    for utterance in shuffled:
+        by_speaker[utterance.speaker].append(utterance)
+    print("| a recording of |", " | ".join(f"{number} utterances" for number in NUMBERS), "|")
+    for name, groups in (("one speaker", list(by_speaker.values())), ("several speakers", [shuffled])):
+        row = [
+            asr.evaluate(recognizer, [joined for group in groups for joined in join(group, number)]).score.wer
+            for number in NUMBERS
+        ]
+        print("|", name, "|", " | ".join(f"{rate:.1%}" for rate in row), "|", flush=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (3, 4) or not all(map(str.isdecimal, sys.argv[3:])):
+        sys.exit(__doc__)
+    try:
+        main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
+    except AsrError as error:
+        print(f"score_joined: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
