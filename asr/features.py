@@ -231,7 +231,7 @@ def _rounded(values: np.ndarray) -> tuple[float, ...]:
 
 
 def _normalised(frames: np.ndarray, counted: np.ndarray, config: FeatureConfig) -> np.ndarray:
-    """`frames` `[T, dimension]` by mean and deviation of those that are `counted` (bool `[T]`): of all, or around each."""
+    """`frames` `[T, dimension]` by mean and deviation of those `counted` (bool `[T]`), of all or around each."""
     width = round(config.normalise_seconds / config.hop) or len(frames)
     if width >= len(frames):
         own = frames[counted]
