@@ -53,7 +53,7 @@ def test_a_file_builds_on_another(tmp_path: Path) -> None:
     (tmp_path / "first.toml").write_text('base = "an4"\n[network]\ncell = "gru"\n')
     (tmp_path / "second.toml").write_text('base = "first.toml"\n[network]\nhidden = 64\n')
     config = load_config(tmp_path / "second.toml")
-    assert (config.network.cell, config.network.hidden, config.network.stack) == ("gru", 64, 3)
+    assert (config.network.cell, config.network.hidden, config.network.stack) == ("gru", 64, 2)
     assert config.augment == load_config("an4").augment
 
 
