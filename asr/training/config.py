@@ -142,7 +142,8 @@ class CorpusConfig:
 
     match : a part of the corpus's LAYOUT:FOLDER, as fsdd is of fsdd:recordings/fsdd; upper or lower case
     weight : how often an epoch has each utterance; below 1, a share of them that goes round from epoch to epoch
-    strings : utterances made by joining others of the same speaker, for each that there is; for corpora of single words
+    strings : utterances made by joining others of the same speaker, for each that there is; for single words, and where
+        longer recordings will be transcribed than are learnt
     longest : utterances in a string, at most; at least one
     pause : seconds between them and at the ends, at most; most pauses are shorter
     """
