@@ -4,6 +4,7 @@
 
 Each speaker's utterances, and those of all speakers in a random order, are joined to recordings of 1, 2, 4 and 16, a
 quarter of a second apart; what is left over is a shorter recording. A third argument is the beam; 0 decodes greedily.
+A fourth is `features.normalise_seconds`: mean and variance of so much sound around each frame, not of the whole.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +36,11 @@ def join(utterances: Sequence[Utterance], number: int) -> Iterator[Joined]:
         yield Joined(parts[0].id, Path(parts[0].audio), text, parts[0].speaker, parts=parts, pauses=pauses)
 
 
-def main(model: str, corpus: str, beam: int | None = None) -> None:
+def main(model: str, corpus: str, beam: int | None = None, normalise_seconds: int = 0) -> None:
     recognizer = asr.load(model, decoding=DecodingChoice(beam=beam))
+    if normalise_seconds:
+        features = replace(recognizer.model.features, normalise_seconds=normalise_seconds)
+        recognizer.model = replace(recognizer.model, features=features)
     utterances = asr.open_corpus(corpus)
     shuffled = [utterances[i] for i in np.random.default_rng(1).permutation(len(utterances))]
     by_speaker: dict[str, list[Utterance]] = defaultdict(list)
@@ -51,7 +56,7 @@ def main(model: str, corpus: str, beam: int | None = None) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4) or not all(map(str.isdecimal, sys.argv[3:])):
+    if len(sys.argv) not in (3, 4, 5) or not all(map(str.isdecimal, sys.argv[3:])):
         sys.exit(__doc__)
     try:
         main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))

@@ -113,6 +113,6 @@ def test_score_quiet_has_a_row_for_each_noise() -> None:
 
 
 def test_score_joined_has_a_row_for_one_speaker_and_one_for_several() -> None:
-    rows = run("score_joined.py", "en", f"pairs:{ROOT / 'samples'}", "0").splitlines()
+    rows = run("score_joined.py", "en", f"pairs:{ROOT / 'samples'}", "0", "5").splitlines()
     assert [row.split(" | ")[0] for row in rows] == ["| a recording of", "| one speaker", "| several speakers"]
     assert all(len(re.findall(r"\d\.\d%", row)) == 4 for row in rows[1:])
