@@ -302,7 +302,7 @@ def test_the_synthetic_batch_has_an4_s_sizes(tmp_path: Path) -> None:
     speech.write_synthetic(tmp_path)
     (batch,) = jobs.load_batches(str(tmp_path))
     config, _ = jobs.load_network(str(tmp_path))
-    assert (config.layers, config.hidden, config.inputs * config.stack, config.outputs) == (3, 256, 180, 29)
+    assert (config.layers, config.hidden, config.inputs * config.stack, config.outputs) == (3, 256, 120, 29)
     assert batch["frames"].shape == (510, 16, 60)
     assert batch["lengths"][0] == 510
     assert (np.diff(batch["lengths"]) <= 0).all()

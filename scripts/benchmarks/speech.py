@@ -26,7 +26,7 @@ from kernels.cpu.team import available_threads
 
 CONFIG = "an4"  # its network (3 x 256 LSTM) and its batches of 16
 SHUFFLED_EPOCH = 1  # the first goes from short to long
-SYNTHETIC_STEPS = (170, 140)  # of the network: the longest and the shortest utterance of a batch
+SYNTHETIC_STEPS = (255, 210)  # of the network: the longest and the shortest utterance of a batch
 SYNTHETIC_LABELS = 30  # of each
 ROWS = 32  # utterances in a batch for inference
 
