@@ -39,7 +39,10 @@ def reciprocal(x):
 
 @device_function
 def scale_by_low_bits(p, t):
-    """p 2**n, where n is the integer in the low bits of t's representation: an addition to p's exponent field."""
+    """p 2**n, where n is the integer in the low bits of t's representation: an addition to p's exponent field.
+
+    NaN stays NaN where its low bits are 0, as in those that x86 and ARM make.
+    """
     exponent = np.float32(t).view(np.int32) << np.int32(23)
     return np.int32(np.float32(p).view(np.int32) + exponent).view(np.float32)
 

@@ -90,13 +90,12 @@ def test_counts_come_from_the_snapshot(tmp_path: Path) -> None:
     assert cuda_model.loops(path) == {("forward lstm 1,2", "sm_90"): Loop(64, 86, 4, 8)}
 
 
-def test_the_tables_have_every_case_and_no_measurement() -> None:
-    text = cuda_model.tables(H100, list(cuda_cases.LAYERS), list(cuda_cases.LOSSES))
-    lines = text.splitlines()
-    for sizes in cuda_cases.LAYERS:
-        (line,) = [line for line in lines if line.startswith(f"| {','.join(map(str, sizes))} |")]
-        assert line.count("not measured") == 2
-    assert sum("not measured" in line for line in lines) == len(cuda_cases.LAYERS) + len(cuda_cases.LOSSES) + 1
+def test_the_tables_have_every_case() -> None:
+    lines = cuda_model.tables(H100, list(cuda_cases.LAYERS), list(cuda_cases.LOSSES)).splitlines()
+    for name in (*cuda_cases.LAYERS, *cuda_cases.LOSSES):
+        (line,) = [line for line in lines if f"{','.join(map(str, name))} |" in line]
+        assert " to " in line  # an estimate's range
+    assert sum(line.startswith("| training step of AN4's network |") for line in lines) == 1
 
 
 def test_a_frame_of_a_loss_waits_for_the_one_before() -> None:

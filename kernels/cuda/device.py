@@ -2,25 +2,27 @@
 
 `numba.cuda` is NVIDIA's package numba-cuda, which takes the name over. With `NUMBA_ENABLE_CUDASIM=1` it is a simulator
 that runs each thread of a block as a thread of Python, and Numba's own copy of it will do: kernels then mean the same
-and are slow, so blocks are small there. `Driver` holds whatever needs a GPU; the tests put an executor of the
-compiled kernels in its place.
+and are slow, so blocks are small there. `Driver` holds whatever needs a GPU, and `Simulator` stands for it there; the
+tests put an executor of the compiled kernels in its place.
 """
 
 from __future__ import annotations
 
 import importlib
 import math
+import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from kernels import BackendUnavailableError, DeviceFailedError, DeviceMemoryError
+from kernels.cuda.arrays import Arguments, DeviceArray
 from kernels.cuda.plan import Limits
 
 config: Any = importlib.import_module("numba.core.config")  # typed so, since it makes its names at run time
@@ -72,22 +74,51 @@ def blocks(size: int, width: int) -> int:
     return -(-size // width)
 
 
+class Call:
+    """A compiled kernel, ready to be launched.
+
+    function : that it was compiled from
+    kernel : numba-cuda's
+    arguments : those of the next launch
+    """
+
+    def __init__(self, function: Any, kernel: Any, args: list[Any]):
+        self.function, self.kernel = function, kernel
+        self.arguments = Arguments(args)
+
+    @cached_property
+    def handle(self) -> int:
+        """The driver's own."""
+        return int(self.kernel._codelibrary.get_cufunc().handle)
+
+
 class Driver:
-    """The calls that need a GPU, through numba-cuda; on the simulator, its stand-ins for them."""
+    """The calls that need a GPU. Memory, streams and compilation are numba-cuda's; launches and copies go to the driver
+    itself (`kernels.cuda.arrays` says why)."""
 
     def __init__(self) -> None:
         self.stream = cuda.stream()
+        self._handle = int(self.stream.handle)
+        self._threads = threading.local()
         self._kept: set[int] = set()  # kernels that know their cache
+        self._calls: dict[tuple[Any, ...], Call] = {}
+
+    @cached_property
+    def _module(self) -> Any:
+        return importlib.import_module("numba.cuda.cudadrv.driver")
+
+    @property
+    def _driver(self) -> Any:
+        """The driver's functions, whose failures are errors; this thread has the device's context from here on."""
+        if not hasattr(self._threads, "context"):
+            self._threads.context = cuda.current_context()
+        return self._module.driver
 
     def name(self) -> str:
-        if SIMULATED:
-            return "simulator"
         name = cuda.get_current_device().name
         return name.decode() if isinstance(name, bytes) else str(name)
 
     def limits(self) -> Limits:
-        if SIMULATED:
-            return Limits(1, 1 << 20, (9, 0), threads=(8,))
         device = cuda.get_current_device()
         shared = device.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
         return Limits(device.MULTIPROCESSOR_COUNT, shared, tuple(device.compute_capability))
@@ -97,47 +128,63 @@ class Driver:
         info = cuda.current_context().get_memory_info()
         return info[0], info[1]
 
-    def allocate(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        return cuda.device_array(shape, dtype, stream=self.stream)
+    def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        memory = cuda.device_array(shape, dtype, stream=self.stream)
+        return DeviceArray(memory, int(memory.__cuda_array_interface__["data"][0]), shape, dtype)
 
     def copy_in(self, host: np.ndarray, array: Array) -> None:
-        array.copy_to_device(host, stream=self.stream)
+        """C-contiguous values. They may change once this returns: the driver has a copy of what can be swapped out."""
+        self._driver.cuMemcpyHtoDAsync(array.address, host.ctypes.data, host.nbytes, self._handle)
 
     def copy_out(self, array: Array) -> np.ndarray:
-        host: np.ndarray = array.copy_to_host(stream=self.stream)
-        self.stream.synchronize()
+        host: np.ndarray = np.empty(array.shape, array.dtype)
+        if host.size:
+            self._driver.cuMemcpyDtoHAsync(host.ctypes.data, array.address, host.nbytes, self._handle)
+        self._driver.cuStreamSynchronize(self._handle)
         return host
 
     def compile(self, function: Any, signature: tuple[Any, ...], shared: int, cooperative: bool) -> Any:
         """The kernel for arguments of these Numba types, allowed so much dynamic shared memory."""
-        self._keep(function)
-        compiled = function.compile(signature)
+        compiled = self._compiled(function, signature)
         compiled.cooperative = compiled.cooperative or cooperative
         if shared > 48 * 1024:  # more must be asked for, kernel by kernel
-            driver = importlib.import_module("numba.cuda.cudadrv.driver")
-            attribute = driver.binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            attribute = self._module.binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
             handle = compiled._codelibrary.get_cufunc()
-            driver.driver.cuKernelSetAttribute(attribute, shared, handle.handle, handle.device.id)
+            self._driver.cuKernelSetAttribute(attribute, shared, handle.handle, handle.device.id)
         return compiled
+
+    def _compiled(self, function: Any, signature: tuple[Any, ...]) -> Any:
+        if id(function) not in self._kept:
+            self._kept.add(id(function))
+            importlib.import_module("kernels.cuda.cache").keep(function)
+        return function.compile(signature)
 
     def resident_blocks(self, compiled: Any, threads: int, shared: int) -> int:
         """How many blocks of a compiled kernel the device holds at once."""
         return int(compiled.max_cooperative_grid_blocks(threads, shared))
 
     def launch(self, function: Any, grid: Any, block: Any, shared: int, args: list[Any]) -> None:
-        self._keep(function)
-        function[grid, block, self.stream, shared](*args)
+        """`args` as `kernels.cuda.arrays.Arguments` takes them; compiled at its first launch with such types."""
+        key = id(function), *[arg.dtype for arg in args]
+        call = self._calls.get(key)
+        if call is None:
+            call = self._calls[key] = Call(function, self._compiled(function, _signature(args)), args)
+        call.arguments.fill(args)
+        self.submit(call, _three(grid), _three(block), shared, args)
 
-    def _keep(self, function: Any) -> None:
-        if not SIMULATED and id(function) not in self._kept:
-            self._kept.add(id(function))
-            importlib.import_module("kernels.cuda.cache").keep(function)
+    def submit(self, call: Call, grid: tuple[int, ...], block: tuple[int, ...], shared: int, args: list[Any]) -> None:
+        """Launch a kernel with the arguments that are filled in, which `args` has once more."""
+        sizes = call.handle, *grid, *block, shared, self._handle, call.arguments.pointers
+        if call.kernel.cooperative:
+            self._driver.cuLaunchCooperativeKernel(*sizes)
+        else:
+            self._driver.cuLaunchKernel(*sizes, 0)
 
     def record(self, launches: Callable[[], None]) -> Callable[[], None]:
         """The launches that a function makes, as a graph: a function that launches all of them at once."""
-        module = importlib.import_module("numba.cuda.cudadrv.driver")
-        driver, binding, stream = module.driver, module.binding, int(self.stream.handle)
-        driver.cuStreamBeginCapture(stream, binding.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+        driver, stream = self._driver, self._handle
+        mode = self._module.binding.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        driver.cuStreamBeginCapture(stream, mode)
         try:
             launches()
         finally:
@@ -158,7 +205,35 @@ class Driver:
         return float(begin.elapsed_time(end))
 
 
-DRIVER = Driver
+class Simulator(Driver):
+    """The simulator's stand-ins for them."""
+
+    def __init__(self) -> None:
+        self.stream = cuda.stream()
+
+    def name(self) -> str:
+        return "simulator"
+
+    def limits(self) -> Limits:
+        return Limits(1, 1 << 20, (9, 0), threads=(8,))
+
+    def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        return cuda.device_array(shape, dtype)
+
+    def copy_in(self, host: np.ndarray, array: Array) -> None:
+        array.copy_to_device(host)
+
+    def copy_out(self, array: Array) -> np.ndarray:
+        host: np.ndarray = array.copy_to_host()
+        return host
+
+    def launch(self, function: Any, grid: Any, block: Any, shared: int, args: list[Any]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # machine arithmetic overflows without a word
+            function[grid, block, self.stream, shared](*args)
+
+
+DRIVER = Simulator if SIMULATED else Driver
 
 
 @dataclass
@@ -189,7 +264,7 @@ class Device:
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
         """An array on the device, not initialised. DeviceMemoryError where it does not fit."""
         try:
-            return self.driver.allocate(shape, dtype)
+            return self.driver.allocate(shape, np.dtype(dtype))
         except Exception as error:
             if "OUT_OF_MEMORY" not in str(error):
                 raise
@@ -203,7 +278,10 @@ class Device:
         return array
 
     def refill(self, array: Array, host: np.ndarray) -> None:
-        """Copy an array of the host into one of the device, of the same shape and dtype."""
+        """Copy an array of the host into one of the device, of the same shape and dtype; else ValueError."""
+        if host.shape != array.shape or host.dtype != array.dtype:
+            given, taken = (f"{list(one.shape)} {one.dtype}" for one in (host, array))
+            raise ValueError(f"{given} cannot be copied into {taken}")
         self.counters.uploads += 1
         self.counters.uploaded_bytes += host.nbytes
         if host.size:
@@ -225,14 +303,8 @@ class Device:
         ValueError for an array of the host, which Numba would copy there and back in silence.
         """
         self.counters.launches += not self._recording
-        typed = [_typed(arg) for arg in args]
-        if not SIMULATED:
-            with _failures():
-                self.driver.launch(function, grid, block, shared, typed)
-            return
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # machine arithmetic overflows without a word
-            self.driver.launch(function, grid, block, shared, typed)
+        with _failures():
+            self.driver.launch(function, grid, block, shared, [_typed(arg) for arg in args])
 
     def spread(self, function: Any, size: int, *args: Any) -> None:
         """Launch a kernel over flat values, of which it takes `cuda.grid(1), + cuda.gridsize(1), ...`."""
@@ -269,7 +341,7 @@ class Device:
     def address(self, array: Array) -> int:
         """Where an array begins in the device's memory. ValueError for one of the host."""
         _refuse_host(array)
-        return 0 if SIMULATED else int(array.__cuda_array_interface__["data"][0])
+        return 0 if SIMULATED else int(array.address)
 
     def milliseconds(self, work: Callable[[], None]) -> float:
         """The device's time for what a function launches, by events."""
@@ -288,6 +360,17 @@ def _failures() -> Iterator[None]:
             f"the GPU stopped with an error ({_first_line(error)}): start again; if it stops twice, "
             "set ASR_CUDA_MODE=stepwise or use the device cpu"
         ) from error
+
+
+def _three(sizes: Any) -> tuple[int, ...]:
+    """Of a grid or a block: those left out are 1."""
+    return (*sizes, 1, 1)[:3] if isinstance(sizes, tuple) else (sizes, 1, 1)
+
+
+def _signature(args: list[Any]) -> tuple[Any, ...]:
+    """Numba's types of a kernel's arguments."""
+    scalars = [getattr(_types, arg.dtype.name) for arg in args]
+    return tuple(scalar[::1] if type(arg) is DeviceArray else scalar for arg, scalar in zip(args, scalars, strict=True))
 
 
 def _refuse_host(arg: Any) -> None:

@@ -1,8 +1,8 @@
 """The functions of `kernels.scalar`, `kernels.cells` and `kernels.mixing`, compiled for the device.
 
 No equation is written again: each function's code is taken as it is, and the names that it calls are bound to
-the device's twins. Two primitives have code of their own: CUDA has no views of a value's bits, and a division that
-rounds correctly is a subroutine there.
+the device's twins. Two primitives have code of their own: a GPU's NaN has all bits set below its sign, and a division
+that rounds correctly is a subroutine there.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from kernels import cells, mixing, scalar
 from kernels.cuda.device import SIMULATED, device_function, libdevice
 from kernels.cuda.memory import reciprocal
 
+_ONE = np.int32(np.float32(1.0).view(np.int32))
+
 
 def scale_by_low_bits(p, t):
-    """`scalar.scale_by_low_bits` with CUDA's own reinterpretation of bits."""
-    exponent = libdevice.float_as_int(t) << np.int32(23)
-    return libdevice.int_as_float(np.int32(libdevice.float_as_int(p) + exponent))
+    """`scalar.scale_by_low_bits` by a multiplication: a NaN in p and t stays one, whatever its bits. Added to p's
+    exponent, those of a GPU's NaN (0x7fffffff) would make a number of it."""
+    power = np.int32((libdevice.float_as_int(t) << np.int32(23)) + _ONE)
+    return p * libdevice.int_as_float(power)
 
 
 def _twin(function: Callable[..., Any], names: dict[str, Any]) -> Any:

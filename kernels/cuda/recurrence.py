@@ -8,7 +8,7 @@ whether one launch takes all steps, is chosen for each layer and batch size by `
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -152,12 +152,13 @@ class CudaRecurrentLayer:
 
     def _chosen(self, batch: int) -> Plan:
         sizes = self._cell.gates, self.shape.hidden, batch, len(self.shape.directions), self._device.limits
-        if self.mode != "stepwise":
-            plan = choose(*sizes, persistent=True)
-            if plan is not None and self._fits(plan):
-                return plan
-            if self.mode == "persistent":
-                raise ValueError(f"the device cannot hold all blocks of {self.shape} for a batch of {batch} at once")
+        plan = choose(*sizes, persistent=True)
+        if plan is not None and self.mode == "stepwise":
+            plan = replace(plan, persistent=False)  # in the same tiling, so that it gives the same bits
+        if plan is not None and self._fits(plan):
+            return plan
+        if self.mode == "persistent":
+            raise ValueError(f"the device cannot hold all blocks of {self.shape} for a batch of {batch} at once")
         plan = choose(*sizes, persistent=False)
         if plan is None:
             raise ValueError(f"the device has too little shared memory for {self.shape}")

@@ -395,15 +395,13 @@ HEADINGS = (
     "backward step, us",
     "inference: floor, ms",
     "estimate",
-    "measured",
     "training step: floor, ms",
     "estimate",
-    "measured",
 )
 
 
 def table(machine: Machine, shapes: Sequence[Shape], known: Mapping[tuple[str, str], Loop]) -> str:
-    """Markdown: floors, estimates with their ranges, and a column for what only hardware can fill."""
+    """Markdown: floors, and estimates with their ranges."""
     rows = [_row(machine, shape, known) for shape in shapes]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (HEADINGS, ["---"] * len(HEADINGS), *rows))
 
@@ -421,10 +419,8 @@ def _row(machine: Machine, shape: Shape, known: Mapping[tuple[str, str], Loop]) 
         _range([prospect.step("backward").total for prospect in every]),
         f"{layer_floor(machine, shape, False):.2f}",
         _range(infer),
-        "not measured",
         f"{layer_floor(machine, shape, True):.2f}",
         _range(train),
-        "not measured",
     ]
 
 
@@ -454,16 +450,16 @@ def steps_table(machine: Machine, sizes: Sequence[tuple[int, int]], known: Mappi
 
 def others_table(machine: Machine, losses: Sequence[Loss], known: Mapping[tuple[str, str], Loop]) -> str:
     """Markdown: CTC losses, and the training step of AN4's network."""
-    rows = [["what", "floor, ms", "estimate, ms", "measured"], ["---"] * 4]
+    rows = [["what", "floor, ms", "estimate, ms"], ["---"] * 3]
     for loss in losses:
         times = [loss_time(machine, latencies, loss).total for latencies in (LIKELY, BEST, WORST)]
         name = f"CTC {loss.T},{loss.B},{loss.C},{loss.S}"
-        rows.append([name, f"{loss.floor / machine.memory / 1e6:.3f}", _range(times, 2), "not measured"])
+        rows.append([name, f"{loss.floor / machine.memory / 1e6:.3f}", _range(times, 2)])
     update = an4_update()
     B, H = update.layers[0].B, update.layers[0].H
     likely = Prospect(machine, plan_for(machine, B, H), kernels_of(machine, B, H, known))
     times = [update.time(replace(likely, latencies=latencies)).total for latencies in (LIKELY, BEST, WORST)]
-    rows.append(["training step of AN4's network", f"{update.floor(machine):.2f}", _range(times), "not measured"])
+    rows.append(["training step of AN4's network", f"{update.floor(machine):.2f}", _range(times)])
     return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
 
 

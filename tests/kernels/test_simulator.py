@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+PYTHONPATH = os.pathsep.join([str(HERE.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
 # What the simulator can do in a minute, in as many processes as there are small machines' cores: files, and `-k`
 RUNS = {
     "operations": (
@@ -25,7 +26,7 @@ def in_another_process(code: str, **environment: str) -> str:
     """What the code prints."""
     command = [sys.executable, "-c", code]
     kept = {name: value for name, value in os.environ.items() if name != "NUMBA_ENABLE_CUDASIM"}
-    variables = kept | {"PYTHONPATH": str(HERE.parents[1])} | environment
+    variables = kept | {"PYTHONPATH": PYTHONPATH} | environment
     return subprocess.run(command, capture_output=True, text=True, env=variables, check=True).stdout.strip()
 
 
@@ -33,7 +34,7 @@ def in_another_process(code: str, **environment: str) -> str:
 def runs() -> Iterator[dict[str, subprocess.Popen[str]]]:
     """The processes, all at the same time."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": str(HERE.parents[1])}
+    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": PYTHONPATH}
     started = {
         name: subprocess.Popen(
             [*command, "-k", chosen, *files],
@@ -73,7 +74,10 @@ print([name for name in sys.modules if name.startswith(("numba.cuda", "numba_cud
 def test_auto_is_the_cpu_and_cuda_says_what_to_install() -> None:
     code = """
 import kernels
-kernels._has_driver = lambda: False
+from kernels import driver
+def none(library):
+    raise OSError(library)
+kernels.cuda_status = lambda: driver.cuda_status(none)
 print(kernels.open_backend("auto", 1).name)
 try:
     kernels.open_backend("cuda")

@@ -1,4 +1,4 @@
-"""Arrays of the executor's device: memory of this machine that host code cannot take for its own."""
+"""Memory of the executor's device: this machine's, which host code cannot take for its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from kernels.cuda.arrays import DeviceArray
+
 ALIGNMENT = 256  # bytes, as cudaMalloc gives it
 
 
@@ -18,79 +20,8 @@ class Allocation:
 
     def __init__(self, size: int, released: Callable[[int], None]):
         self._bytes = np.full(size + ALIGNMENT, 0xFF, np.uint8)
-        begin = -self._bytes.ctypes.data % ALIGNMENT
-        self.values = self._bytes[begin : begin + size]
+        self.begin = self._bytes.ctypes.data - self._bytes.ctypes.data % -ALIGNMENT
         weakref.finalize(self, released, size)
-
-
-class DeviceArray:
-    """An array on the device. It offers what numba-cuda's own arrays do and our code uses, and its values to nobody."""
-
-    def __init__(self, allocation: Allocation, values: np.ndarray):
-        self.allocation = allocation
-        self._values = values
-        self.shape, self.strides, self.dtype = values.shape, values.strides, values.dtype
-        self.size, self.ndim, self.nbytes = values.size, values.ndim, values.nbytes
-
-    @property
-    def _numba_type_(self) -> Any:
-        """As Numba types its own device arrays."""
-        support = importlib.import_module("numba.cuda.np.numpy_support")
-        types = importlib.import_module("numba.cuda.types")
-        layout = "C" if self._values.flags.c_contiguous else "F" if self._values.flags.f_contiguous else "A"
-        return types.Array(support.from_dtype(self.dtype), self.ndim, layout)
-
-    @property
-    def flags(self) -> dict[str, bool]:
-        return {name: self._values.flags[name] for name in ("C_CONTIGUOUS", "F_CONTIGUOUS")}
-
-    @property
-    def begin(self) -> int:
-        """The address of the first value."""
-        return int(self._values.ctypes.data)
-
-    @property
-    def end(self) -> int:
-        """The address after the last."""
-        last = sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
-        return self.begin + (last + self.dtype.itemsize if self.size else 0)
-
-    def reshape(self, *shape: Any) -> DeviceArray:
-        values = self._values.reshape(*shape)
-        if self.size and not np.shares_memory(values, self._values):
-            raise NotImplementedError("a reshape that copies")
-        return DeviceArray(self.allocation, values)
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        """Where the values begin, as every array of a device tells it."""
-        return {"data": (self.begin, False), "shape": self.shape, "typestr": self.dtype.str, "version": 3}
-
-    def ravel(self) -> DeviceArray:
-        return self.reshape(self.size)
-
-    def view(self, dtype: Any) -> DeviceArray:
-        return DeviceArray(self.allocation, self._values.view(dtype))
-
-    def __getitem__(self, key: Any) -> DeviceArray:
-        values = self._values[key]
-        if not isinstance(values, np.ndarray):
-            raise TypeError("a single value of a device array was asked for: copy the array to the host")
-        return DeviceArray(self.allocation, values)
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
-
-    def __array__(self, *args: Any, **options: Any) -> np.ndarray:
-        raise TypeError("an array of the device was given to NumPy: copy it to the host")
-
-    def copy_in(self, host: np.ndarray) -> None:
-        if host.shape != self.shape or host.dtype != self.dtype:
-            raise ValueError(f"{host.shape} {host.dtype} cannot be copied into {self.shape} {self.dtype}")
-        self._values[...] = host
-
-    def copy_out(self) -> np.ndarray:
-        return self._values.copy()
 
 
 class Memory:
@@ -106,7 +37,7 @@ class Memory:
             raise api_error("cuMemAlloc", "CUDA_ERROR_OUT_OF_MEMORY")
         self.free -= size
         allocation = Allocation(size, self._released)
-        return DeviceArray(allocation, allocation.values.view(dtype).reshape(shape))
+        return DeviceArray(allocation, allocation.begin, shape, np.dtype(dtype))
 
     def _released(self, size: int) -> None:
         self.free += size

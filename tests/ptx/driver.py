@@ -3,13 +3,14 @@
     with offline_gpu(cc=(9, 0)) as gpu:
         backend = kernels.open_backend("cuda")
 
-Within, kernels are typed, specialised and compiled to PTX by numba-cuda's own dispatcher, which also flattens their
-arguments and makes the launch's configuration. `gpu.kernels` has what was compiled, `gpu.launches` what was launched.
+Within, kernels are typed, specialised and compiled to PTX by numba-cuda's own dispatcher, and their arguments laid out
+by `kernels.cuda.device.Driver`. `gpu.kernels` has what was compiled, `gpu.launches` what was launched.
 Memory begins as NaN, and a kernel may touch only the arrays that it was given.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import math
 import re
@@ -19,7 +20,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -27,8 +27,9 @@ import numpy as np
 
 import kernels
 from kernels.cuda import device
+from kernels.cuda.arrays import DeviceArray
 from kernels.cuda.plan import Limits
-from ptx.arrays import Allocation, DeviceArray, Memory, api_error
+from ptx.arrays import Allocation, Memory, api_error
 from ptx.machine import Options, launch_flat
 from ptx.parser import parse
 from ptx.toolchain import SHARED_OPTIN, current_device, target
@@ -81,11 +82,8 @@ class OfflineGpu:
     options: Options
     kernels: dict[str, Compiled] = field(default_factory=dict)
     launches: deque[Launch] = field(default_factory=deque)
-    function: Any = None  # whose kernel is launched now
     capturing: list[Callable[[], None]] | None = None
     asked_shared: dict[int, int] = field(default_factory=dict)  # by code library
-    _current: Any = None  # the kernel whose arguments are flattened now, and the arrays among them
-    _arrays: list[DeviceArray] = field(default_factory=list)
     _seen: dict[Launch, Launch] = field(default_factory=dict)
     _compiled: dict[int, tuple[Any, Compiled]] = field(default_factory=dict)
 
@@ -95,18 +93,12 @@ class OfflineGpu:
         dispatcher = importlib.import_module("numba.cuda.dispatcher")
         codegen = importlib.import_module("numba.cuda.codegen")
         library, toolkit = codegen.CUDACodeLibrary, codegen.runtime.runtime.get_version()
-        kernel, original = dispatcher._Kernel, dispatcher._Kernel.launch
         replacements: list[tuple[Any, str, Any]] = [
             (kernels, "_require_cuda", lambda: None),
             (device, "DRIVER", type("GpuDriver", (OfflineDriver,), {"gpu": self})),
-            (kernel, "launch", lambda kernel, *args: self.flatten(kernel, original, *args)),
-            (kernel, "bind", lambda kernel: None),
+            (dispatcher._Kernel, "bind", lambda kernel: None),
             (codegen.JITCUDACodegen, "magic_tuple", lambda codegen: (toolkit, self.cc)),
             (library, "_ensure_cc", lambda library, wanted=None: wanted or target(self.cc)),
-            (library, "get_cufunc", lambda library: SimpleNamespace(kernel=library)),
-            (dispatcher, "wrap_arg", self.argument),
-            (dispatcher, "LaunchConfig", lambda **options: SimpleNamespace(**options)),
-            (dispatcher, "launch", lambda stream, configuration, *rest: self.launch(configuration, *rest)),
         ]
         with ExitStack() as stack:
             stack.enter_context(current_device(self.cc))
@@ -133,24 +125,25 @@ class OfflineGpu:
         by_registers = REGISTERS // (ASSUMED_REGISTERS * threads)
         return self.multiprocessors * max(1 if by_shared else 0, min(by_shared, by_threads, by_registers))
 
-    def launch(self, configuration: Any, library: Any, *values: Any) -> None:
-        """In place of `cuda.core.launch`."""
-        kernel, arrays = self._current, list(self._arrays)
-        compiled, shared = self.compiled(kernel, self.function), configuration.shmem_size
-        grid, block = tuple(configuration.grid), tuple(configuration.block)
+    def launch(
+        self, call: device.Call, grid: tuple[int, ...], block: tuple[int, ...], shared: int, arrays: list[DeviceArray]
+    ) -> None:
+        """In place of the driver's; these arrays are among the arguments."""
+        kernel, values = call.kernel, call.arguments.values()
+        compiled = self.compiled(kernel, call.function.py_func)
         total = compiled.static + shared
-        if total > max(UNASKED_SHARED, self.asked_shared.get(id(library), 0)):
-            raise api_error("cuLaunchKernelEx", "CUDA_ERROR_INVALID_VALUE")
+        if total > max(UNASKED_SHARED, self.asked_shared.get(id(kernel._codelibrary), 0)):
+            raise api_error("cuLaunchKernel", "CUDA_ERROR_INVALID_VALUE")
         resident = self.resident_blocks(kernel, math.prod(block), shared)
-        if configuration.is_cooperative and math.prod(grid) > (self.options.resident or resident):
-            raise api_error("cuLaunchKernelEx", "CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE")
+        if kernel.cooperative and math.prod(grid) > (self.options.resident or resident):
+            raise api_error("cuLaunchCooperativeKernel", "CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE")
         compiled.threads = max(compiled.threads, math.prod(block))
         compiled.shared = max(compiled.shared, total)
-        compiled.cooperative |= configuration.is_cooperative
-        record = Launch(compiled.name, grid, block, shared, configuration.is_cooperative)
+        compiled.cooperative |= kernel.cooperative
+        record = Launch(compiled.name, grid, block, shared, kernel.cooperative)
         record = self._seen.setdefault(record, record)  # thousands are alike
-        ranges = [(array.begin, array.end) for array in arrays]
-        kept = [weakref.ref(array.allocation) for array in arrays]
+        ranges = [(array.address, array.address + array.nbytes) for array in arrays]
+        kept = [weakref.ref(array.memory) for array in arrays]
 
         def run() -> None:
             self._run(compiled, record, values, ranges, kept, resident)
@@ -178,23 +171,6 @@ class OfflineGpu:
         self.launches.append(record)
         launch_flat(compiled.ptx, record.grid, record.block, values, ranges, record.shared, options, compiled.name)
 
-    def flatten(self, kernel: Any, original: Callable[..., None], *args: Any) -> None:
-        """Numba's own launch of a kernel, and of which one."""
-        self._current, self._arrays = kernel, []
-        try:
-            original(kernel, *args)
-        finally:
-            self._arrays = []
-
-    def argument(self, array: Any) -> Any:
-        """In place of `wrap_arg`: what Numba asks of an array."""
-        if not isinstance(array, DeviceArray):
-            raise TypeError(f"an array of the host was given to a kernel: {type(array)}")
-        self._arrays.append(array)
-        layout = SimpleNamespace(strides_in_bytes=array.strides, is_contiguous_c=True, is_contiguous_f=False)
-        view = SimpleNamespace(size=array.size, dtype=array.dtype, ptr=array.begin, shape=array.shape, _layout=layout)
-        return SimpleNamespace(to_device=lambda retr, stream=0: view)
-
     def ask_shared(self, library: Any, size: int) -> None:
         """Opt in to more shared memory."""
         if size > self.shared_optin:
@@ -214,6 +190,7 @@ class OfflineDriver(device.Driver):
     def __init__(self) -> None:
         self.stream = 0
         self._kept = set()
+        self._calls = {}
 
     def name(self) -> str:
         return "executor of sm_{}{}".format(*self.gpu.cc)
@@ -230,15 +207,16 @@ class OfflineDriver(device.Driver):
 
     def copy_in(self, host: np.ndarray, array: DeviceArray) -> None:
         self._not_while_capturing("cuMemcpyHtoDAsync")
-        array.copy_in(host)
+        ctypes.memmove(array.address, host.ctypes.data, host.nbytes)
 
     def copy_out(self, array: DeviceArray) -> np.ndarray:
         self._not_while_capturing("cuMemcpyDtoHAsync")
-        return array.copy_out()
+        host = np.empty(array.shape, array.dtype)
+        ctypes.memmove(host.ctypes.data, array.address, host.nbytes)
+        return host
 
     def compile(self, function: Any, signature: tuple[Any, ...], shared: int, cooperative: bool) -> Any:
-        self._keep(function)
-        compiled = function.compile(signature)
+        compiled = self._compiled(function, signature)
         self.gpu.compiled(compiled, function.py_func)
         compiled.cooperative = compiled.cooperative or cooperative
         if shared > UNASKED_SHARED:
@@ -248,10 +226,10 @@ class OfflineDriver(device.Driver):
     def resident_blocks(self, compiled: Any, threads: int, shared: int) -> int:
         return self.gpu.resident_blocks(compiled, threads, shared)
 
-    def launch(self, function: Any, grid: Any, block: Any, shared: int, args: list[Any]) -> None:
-        self._keep(function)
-        self.gpu.function = function.py_func
-        function[grid, block, 0, shared](*args)
+    def submit(
+        self, call: device.Call, grid: tuple[int, ...], block: tuple[int, ...], shared: int, args: list[Any]
+    ) -> None:
+        self.gpu.launch(call, grid, block, shared, [arg for arg in args if isinstance(arg, DeviceArray)])
 
     def record(self, launches: Callable[[], None]) -> Callable[[], None]:
         self._not_while_capturing("cuStreamBeginCapture")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kernels.cuda.arrays import DeviceArray
 from kernels.cuda.device import Device, Driver, cuda, kernel
-from ptx.arrays import DeviceArray
 from ptx.driver import OfflineDriver, OfflineGpu, offline_gpu
 from ptx.machine import KernelFaultError
 from ptx.test_executor import arrays_of
@@ -47,7 +47,7 @@ def device(gpu: OfflineGpu) -> Device:
 
 def test_nothing_that_needs_a_driver_is_left() -> None:
     methods = {name for name, _ in inspect.getmembers(Driver, inspect.isfunction) if not name.startswith("_")}
-    assert methods <= set(vars(OfflineDriver))
+    assert methods - {"launch"} <= set(vars(OfflineDriver))  # which lays out arguments and leaves the rest to `submit`
 
 
 def test_launches_and_kernels_are_recorded(gpu: OfflineGpu, device: Device) -> None:

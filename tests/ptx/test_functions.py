@@ -42,6 +42,23 @@ def test_functions_are_as_good_as_on_the_cpu(device: Any) -> None:
     assert np.abs(tanh - np.tanh(x)).max() < 2.5e-7
 
 
+def test_the_nan_of_a_gpu_stays_one(device: Any) -> None:
+    """Arithmetic there makes one with all bits set, which no processor that runs the executor does."""
+    from kernels.cuda.device import cuda, kernel
+    from kernels.cuda.functions import EXP2, SIGMOID, TANH
+
+    @kernel
+    def every(x, out):
+        i = cuda.threadIdx.x
+        out[i] = EXP2(x[i])
+        out[2 + i] = SIGMOID(x[i])
+        out[4 + i] = TANH(x[i])
+
+    out = device.empty((6,))
+    device.launch(every, 1, 2, device.upload(np.array([0x7FFFFFFF, 0x7FC00000], np.uint32).view(np.float32)), out)
+    assert np.isnan(device.download(out)).all()
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_cells_equal_the_reference(device: Any, name: str) -> None:
     from kernels.cuda.device import cuda, kernel
