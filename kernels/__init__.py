@@ -41,7 +41,7 @@ def open_backend(name: str | None = None, threads: int | None = None) -> Backend
 
     Parameters
     ----------
-    name : "auto" (the best that is proven: the CPU), "cpu", "cuda" (never run on hardware yet: docs/cuda.md), or
+    name : "auto" (the best that is proven: the CPU), "cpu", "cuda" (run on one kind of GPU so far: docs/cuda.md), or
         "reference" (NumPy float64: slow, the judge of the others); None: `$ASR_BACKEND`, else "auto"
     threads : CPU threads > 0; None: all cores that this process may use
 

@@ -381,8 +381,8 @@ class Update:
 
 def an4_update() -> Update:
     """The longest batch of `speech.write_synthetic`."""
-    T, B, H, C, S = 170, 16, 256, 29, 30
-    layers = tuple(Shape(T, B, D, H) for D in (180, 2 * H, 2 * H))
+    T, B, H, C, S = 255, 16, 256, 29, 30
+    layers = tuple(Shape(T, B, D, H) for D in (120, 2 * H, 2 * H))
     weights = sum(2 * 4 * H * (layer.D + H + 2) for layer in layers) + C * (2 * H + 1)
     return Update(layers, Loss(T, B, C, S), weights)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import kernels
@@ -52,3 +54,15 @@ def test_a_mode_that_cannot_be_had_is_refused() -> None:
         backend.mode = "quick"
         with pytest.raises(ValueError, match="unknown mode 'quick'; choose one of auto, persistent, stepwise"):
             backend.recurrent(RecurrentShape("lstm", 39, 8))
+
+
+def test_the_time_of_steps_is_that_of_their_kernel_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "scripts")
+    from time_steps import Layer
+
+    with offline_gpu():
+        layer = Layer(kernels.open_backend("cuda"), RecurrentShape("gru", 3, 8), T=4, B=2)
+        forward, backward = layer.milliseconds(rounds=1)
+    assert forward > 0
+    assert backward > 0
+    assert layer.plan.startswith("persistent")
