@@ -242,6 +242,8 @@ class TrainingConfig:
 
     init : a bundled model's name or a model file, whose weights the run begins with; its features, alphabet and
         network take the place of those here; empty: random weights
+    before : a run with these settings comes first, in a folder of this one, and its model is the `init`; in a file the
+        name or path of a configuration, "" for none; not if `init` is given
     corpora : corpora of several that are used in their own way; the first that matches counts
     seed : all random numbers follow from it
     dev_every : where no development data are given, each so many-th speaker of each corpus is held out as such; 0: none
@@ -259,6 +261,7 @@ class TrainingConfig:
     text: TextConfig = field(default_factory=TextConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
     init: str = ""
+    before: TrainingConfig | None = None
     corpora: tuple[CorpusConfig, ...] = ()
     seed: int = 1
     dev_every: int = 10
@@ -284,14 +287,20 @@ def named_configs() -> dict[str, Path]:
 def load_config(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> TrainingConfig:
     """A configuration by name or from a TOML file, with dotted keys replaced: `{"network.cell": "gru"}`.
 
-    A file may build on another by `base = "name or path"`, a path being relative to the file itself.
+    A file may build on another by `base = "name or path"`, a path being relative to the file itself. What is replaced
+    is replaced in the run `before` too.
     UsageError names the file and the key that cannot be used, and what is near it.
     """
-    path = _find(name_or_path, Path())
-    table = _read(path, ())
-    if overrides:
-        table = override(TrainingConfig, table, overrides, str(name_or_path))
+    table = _replaced(_read(_find(name_or_path, Path()), ()), overrides or {}, str(name_or_path))
     return from_table(TrainingConfig, table, str(name_or_path))
+
+
+def _replaced(table: dict[str, Any], overrides: Mapping[str, Any], where: str) -> dict[str, Any]:
+    result = override(TrainingConfig, table, overrides, where)
+    if "before" in table:
+        inner = {key: value for key, value in overrides.items() if key != "init"}
+        result["before"] = _replaced(table["before"], inner, f"{where}: before")
+    return result
 
 
 def save_config(config: TrainingConfig, path: Path) -> None:
@@ -313,14 +322,26 @@ def _find(name_or_path: str | Path, folder: Path) -> Path:
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in seen:
-        raise UsageError(f"{path}: base: the file is built on itself; take out one of the base keys")
+        raise UsageError(f"{path}: the file is built on itself; take out one of the keys base or before")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: not a readable TOML file ({error}); mend it") from error
     base = table.pop("base", None)
-    if base is None:
-        return table
-    if not isinstance(base, str):
-        raise UsageError(f"{path}: base: {base!r} where the name or path of a configuration belongs")
-    return merge(_read(_find(base, path.parent), (*seen, path.resolve())), table)
+    before = table.pop("before", None)
+    if base is not None:
+        table = merge(_named(path, "base", base, seen), table)
+    if isinstance(before, dict):  # of a run's folder, all settings in one file
+        table["before"] = before
+    elif before == "":
+        table.pop("before", None)
+    elif before is not None:
+        table["before"] = _named(path, "before", before, seen)
+    return table
+
+
+def _named(path: Path, key: str, name: Any, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The settings of another configuration, which a key of this file names."""
+    if not isinstance(name, str):
+        raise UsageError(f"{path}: {key}: {name!r} where the name or path of a configuration belongs")
+    return _read(_find(name, path.parent), (*seen, path.resolve()))

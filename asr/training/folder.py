@@ -6,6 +6,7 @@ metrics.jsonl             a line per epoch
 checkpoint.safetensors    all that the run needs to go on
 best, last.safetensors    models: of the epoch that did best on development data, and of the last
 model.safetensors         the result
+before                    folder of the run that came first, where the settings have one
 """
 
 from __future__ import annotations
@@ -25,21 +26,23 @@ from asr.training.strings import Joined
 
 CONFIG, METRICS, CHECKPOINT = "config.toml", "metrics.jsonl", "checkpoint.safetensors"
 TRAIN, DEV = "train.jsonl", "dev.jsonl"
+BEFORE = "before"
 BEST, LAST, MODEL = "best.safetensors", "last.safetensors", "model.safetensors"
 CHANGEABLE = ("batches.size", "language.", "half")  # begin the settings that may differ when a run is resumed
 
 
-def check_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
+def check_folder(folder: Path, config: TrainingConfig, resume: bool, spared: str = "") -> None:
     """Refuse, before any work is done, a folder that the run may not be put into.
 
     resume : it must hold a run with these settings; else it is made, or is empty
+    spared : what may be in it all the same
     """
     if resume:
         _check_same(folder, config)
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        used = any(folder.iterdir())
+        used = any(path.name != spared for path in folder.iterdir())
     except FileExistsError as error:
         raise UsageError(f"{folder}: a file is where the run's folder would be; name another folder") from error
     except OSError as error:
@@ -50,6 +53,8 @@ def check_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
 
 def _check_same(folder: Path, config: TrainingConfig) -> None:
     if not os.path.isfile(folder / CONFIG):
+        if os.path.isdir(folder / BEFORE):
+            raise UsageError(f"{folder}: the run before this one was stopped; resume with the --config that has it")
         raise UsageError(f"{folder}: there is no run to resume; start it without --resume")
     begun = _flat(to_table(load_config(folder / CONFIG)))
     asked = _flat(to_table(config))

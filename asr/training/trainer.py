@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -29,10 +30,11 @@ from asr.training.batches import Batch, ahead, epoch_batches
 from asr.training.cache import FeatureCache
 from asr.training.checkpoint import State
 from asr.training.communicator import Alone, Communicator
-from asr.training.config import TrainingConfig, load_config, save_config
+from asr.training.config import LanguageConfig, TrainingConfig, load_config, save_config
 from asr.training.dataset import Dataset, choose_alphabet, prepare_dev, prepare_train, with_prior
 from asr.training.development import DevScore, score_development
 from asr.training.folder import (
+    BEFORE,
     BEST,
     CHECKPOINT,
     CONFIG,
@@ -77,7 +79,7 @@ def train(
     ----------
     config : settings; with `resume`, those that the run began with
     train, dev : utterances to learn from, and to measure by; `dev` may be empty
-    out : a new or empty folder; with `resume`, one where a run was stopped
+    out : a new or empty folder; with `resume`, one where a run was stopped, that of `config.before` in it or its own
     backend : the machine; default: the best there is
     resume : go on where the run in `out` stopped; the end is the same, bit for bit, as if it had not. Only what
         comes after training may differ (`language`, `half`), and `batches.size`, for a device whose memory was full:
@@ -95,13 +97,24 @@ def train(
     nothing can be written any more, DeviceError, with a checkpoint left, when the device's memory is full.
     """
     folder, progress, backend = Path(out), progress or automatic(), backend or open_backend()
-    init = Model.load(config.init) if config.init else None
+    start = config.init
+    if config.before and not start:
+        start = str(folder / BEFORE / MODEL)
+        if not os.path.isfile(folder / CONFIG):  # this run is still to begin
+            if not (resume and os.path.isdir(folder / BEFORE)):
+                check_folder(folder, config, resume)
+            if not os.path.isfile(start):
+                first = dataclasses.replace(config.before, language=LanguageConfig())
+                options = {"trained_on": trained_on, "licence": licence, "cache": cache, "communicator": communicator}
+                _train_first(first, train, dev, folder / BEFORE, backend, resume, progress, **options)
+            resume = False
+    init = Model.load(start) if start else None
     if init:
         config = _like(init, config)
-    check_folder(folder, config, resume)
+    check_folder(folder, config, resume, spared=BEFORE if start and not config.init else "")
     progress.message(f"device: {backend.describe()}")
     if init:
-        progress.message(f"the run begins with {config.init}, and keeps its features, alphabet and network")
+        progress.message(f"the run begins with {start}, and keeps its features, alphabet and network")
     train = with_strings(train, config, progress)
     measured = with_prior(config.features, train)
     features = FeatureCache(measured, config.augment.snr_spread, progress, Path(cache) if cache else None)
@@ -360,6 +373,20 @@ class Run:
         made = {"epochs": self.state.epoch, "scores": scores, "version": __version__, "date": date}
         parameters = Parameters(self.network.parameters.layout, weights)
         return Model(self.data.cache.config, self.alphabet, self.network.config, parameters, self.provenance | made)
+
+
+def _train_first(
+    config: TrainingConfig,
+    utterances: Sequence[Utterance],
+    dev: Sequence[Utterance],
+    folder: Path,
+    backend: Backend,
+    resume: bool,
+    progress: Progress,
+    **options: Any,
+) -> None:
+    """The run before a run, without a language model; it may have been stopped before it wrote anything."""
+    train(config, utterances, dev, folder, backend, resume and os.path.isfile(folder / CONFIG), progress, **options)
 
 
 def _like(model: Model, config: TrainingConfig) -> TrainingConfig:

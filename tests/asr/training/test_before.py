@@ -1,0 +1,134 @@
+"""A run that comes before a run: one command for a recipe of two."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from watcher import Watcher
+
+from asr.corpora import Utterance
+from asr.errors import UsageError
+from asr.model import Model
+from asr.training.config import TrainingConfig, load_config, save_config
+from asr.training.trainer import train
+from kernels.interface import Backend
+
+STOPS = (5, 18, 19, 25)  # updates: within the first run, at its end, and within the second
+
+
+class Case:
+    """A recipe of two runs of 18 updates each, to be trained in several folders."""
+
+    def __init__(self, config: TrainingConfig, data: list[Utterance], dev: list[Utterance], *rest: object):
+        first = dataclasses.replace(config, network=dataclasses.replace(config.network, hidden=9), seed=3)
+        self.config = dataclasses.replace(config, before=first)
+        self.data, self.dev, self.rest = data, dev, rest
+
+    def run(self, out: Path, watcher: Watcher | None = None, resume: bool = False, **changes: object) -> Model:
+        backend, cache = self.rest
+        config = dataclasses.replace(self.config, **changes)  # type: ignore[arg-type]
+        return train(config, self.data, self.dev, out, backend, resume, watcher or Watcher(), cache=cache)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def case(
+    restless: TrainingConfig, train_set: list[Utterance], dev_set: list[Utterance], backend: Backend, cache: Path
+) -> Case:
+    return Case(restless, train_set[:24], dev_set, backend, cache)
+
+
+@pytest.fixture(scope="module")
+def whole(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two that were never stopped."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    watcher = Watcher()
+    case.run(out, watcher)
+    assert watcher.updates == 2 * 18
+    return out
+
+
+def vector(model: Path) -> bytes:
+    return Model.load(model).parameters.vector.tobytes()
+
+
+def test_it_is_two_runs_of_which_one_begins_with_the_others_model(case: Case, whole: Path, tmp_path: Path) -> None:
+    first = case.config.before
+    assert first is not None
+    case.run(tmp_path / "first", before=None, network=first.network, seed=first.seed)
+    assert vector(tmp_path / "first" / "model.safetensors") == vector(whole / "before" / "model.safetensors")
+    init = str(tmp_path / "first" / "model.safetensors")
+    second = case.run(tmp_path / "second", init=init)
+    assert second.parameters.vector.tobytes() == vector(whole / "model.safetensors")
+    assert second.network.hidden == 9
+
+
+@pytest.mark.parametrize("after", STOPS)
+def test_it_goes_on_where_it_was_stopped(after: int, case: Case, whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        case.run(tmp_path / "run", Watcher(after, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    model = case.run(tmp_path / "run", resume=True)
+    assert model.parameters.vector.tobytes() == vector(whole / "model.safetensors")
+    assert vector(tmp_path / "run" / "before" / "model.safetensors") == vector(whole / "before" / "model.safetensors")
+
+
+def test_a_folder_that_holds_one_is_not_used_again(case: Case, whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not empty"):
+        case.run(whole)
+    with pytest.raises(KeyboardInterrupt):
+        case.run(tmp_path / "run", Watcher(5, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    with pytest.raises(UsageError, match="not empty"):
+        case.run(tmp_path / "run")
+    with pytest.raises(UsageError, match="no run to resume"):
+        case.run(tmp_path / "other", resume=True)
+    with pytest.raises(UsageError, match="resume with the --config that has it"):
+        case.run(tmp_path / "run", resume=True, before=None)
+
+
+def test_other_settings_are_refused_in_both(case: Case, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        case.run(tmp_path / "run", Watcher(5, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    first = case.config.before
+    assert first is not None
+    with pytest.raises(UsageError, match=r"before: seed is 4, but the run began with 3"):
+        case.run(tmp_path / "run", resume=True, before=dataclasses.replace(first, seed=4))
+
+
+def test_a_file_names_it(tmp_path: Path) -> None:
+    (tmp_path / "first.toml").write_text('base = "tiny"\nseed = 7\n')
+    (tmp_path / "second.toml").write_text('base = "first.toml"\nbefore = "first.toml"\n[network]\ndropout = 0.1\n')
+    (tmp_path / "third.toml").write_text('base = "second.toml"\nbefore = ""\n')
+    config = load_config(tmp_path / "second.toml", {"schedule.epochs": 3, "init": "en"})
+    assert config.before is not None
+    assert (config.before.seed, config.before.schedule.epochs, config.before.init) == (7, 3, "")
+    assert config.before.network.dropout == load_config("tiny").network.dropout != config.network.dropout == 0.1
+    assert config.before.before is None
+    assert load_config(tmp_path / "third.toml").before is None
+    save_config(config, tmp_path / "saved.toml")
+    assert load_config(tmp_path / "saved.toml") == config
+    assert load_config(tmp_path / "saved.toml", {"seed": 9}).before == dataclasses.replace(config.before, seed=9)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("before = 3", "before: 3 where the name or path"),
+        ('before = "nowhere"', "nowhere: neither a file nor one of the configurations"),
+        ('before = "x.toml"', "the file is built on itself"),
+        ("[before]\nlayers = 3", "before: layers: unknown key"),
+    ],
+)
+def test_a_file_that_names_it_badly(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_config(tmp_path / "x.toml")
+    assert message in str(caught.value)
+
+
+def test_the_weights_are_not_those_of_the_first(whole: Path) -> None:
+    first, second = (Model.load(folder / "model.safetensors") for folder in (whole / "before", whole))
+    assert not np.array_equal(first.parameters.vector, second.parameters.vector)
