@@ -7,7 +7,8 @@ How much memory it takes: the network sees at most `BATCH_SECONDS` of sound at a
 long a recording is: recordings over a minute go through it in overlapping windows (`asr.decoding.windows`).
 A device gives back the best paths alone; only such windows, which are joined by them, need their posteriors.
 What grows with a recording's length is its samples (3.8 MB a minute at 16 kHz), its frames (1.4 MB a minute at 60
-values per frame), what computing the frames takes, and its posteriors (0.2 MB a minute at 30 characters).
+values per frame), what computing the frames takes, and its posteriors (0.2 MB a minute at 30 characters). Samples are
+kept as long as frames, for recordings that are heard again (`asr.vtln`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from asr.features import extract
 from asr.model import Model
 from asr.network import Network
 from asr.transcript import Alternative, Transcript
+from asr.vtln import FACTORS, MARGIN, SHORTEST, sureness, warped
 from kernels.interface import Backend
 
 Source = TypeVar("Source")
@@ -52,11 +54,15 @@ SILENCE = 2.0**-14  # the range of samples that move by one 16-bit step around t
 
 @dataclass(frozen=True)
 class Heard:
-    """A recording ready for the network: frames float32 [T, D], or None where it is silent."""
+    """A recording ready for the network: frames float32 [T, D], or None where it is silent.
+
+    audio : to be heard again in another way; None where that is not wanted
+    """
 
     name: str
     duration: float
     frames: np.ndarray | None
+    audio: Audio | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,8 @@ class Recognizer:
     batch_seconds : of sound that go through the network at once, padding included, at most; less takes less memory.
         A window is never cut for it
     decoder : how posteriors become texts; None: greedily
+    vtln : hear recordings that are not clear once more with other frequencies, and take what is clearest (`asr.vtln`);
+        then their samples stay in memory until they are read
 
     DeviceError, here or later, where the memory of the backend's device does not hold the model or a batch.
     """
@@ -91,8 +99,10 @@ class Recognizer:
         backend: Backend | None = None,
         batch_seconds: float = BATCH_SECONDS,
         decoder: BeamDecoder | None = None,
+        vtln: bool = True,
     ):
         self.model = model
+        self.vtln = vtln
         self.decoder = decoder
         self.backend = backend or open_backend()
         self.batch_seconds = batch_seconds
@@ -141,8 +151,8 @@ class Recognizer:
     def log_probs(self, audio: Audio) -> np.ndarray:
         """Natural log-probabilities of the blank and the alphabet's characters, float32 [T', C]; a row a step
         of `model.step_seconds`. Silence is heard as well, unlike in `transcribe`."""
-        heard = Heard(audio.name, audio.duration, extract(audio, self.model.features))
-        return self._join(self._read(self._cut(heard, whole=True)))
+        heard = self._with_frames(audio)
+        return self._join(self._listen([heard], whole=True)[0])
 
     def _open(self, source: str | Path | Audio | np.ndarray) -> Audio:
         rate = self.model.features.rate
@@ -160,7 +170,12 @@ class Recognizer:
         """Compute the frames, or find silence."""
         if len(audio.samples) >= self.model.features.window_samples and np.ptp(audio.samples) <= SILENCE:
             return Heard(audio.name, audio.duration, None)
-        return Heard(audio.name, audio.duration, extract(audio, self.model.features))
+        return self._with_frames(audio)
+
+    def _with_frames(self, audio: Audio) -> Heard:
+        frames = extract(audio, self.model.features)
+        long_enough = len(audio.samples) >= SHORTEST * self.model.features.window_samples
+        return Heard(audio.name, audio.duration, frames, audio if self.vtln and long_enough else None)
 
     def _cut(self, heard: Heard, whole: bool = False) -> list[Window]:
         """The windows of a recording, none of silence. Several are joined by their log-probabilities, which a decoder
@@ -175,13 +190,36 @@ class Recognizer:
         return self._windowing.join([reading for reading in readings if isinstance(reading, np.ndarray)])
 
     def _transcripts(self, recordings: Sequence[Heard]) -> list[Transcript]:
-        windows = [self._cut(heard) for heard in recordings]
-        readings = iter(self._read([window for recording in windows for window in recording]))
-        read = [[next(readings) for _ in recording] for recording in windows]
+        read = self._listen(recordings)
         spoken = [index for index, each in enumerate(read) if each]  # silence has no windows
         names = [recordings[index].name for index in spoken]
         found = dict(zip(spoken, self._decode([read[index] for index in spoken], names), strict=True))
         return [_transcript(heard.duration, found.get(index, [])) for index, heard in enumerate(recordings)]
+
+    def _listen(self, recordings: Sequence[Heard], whole: bool = False) -> list[list[Reading]]:
+        """What the network reads in the windows of each recording; with `vtln`, in the warp that is clearest."""
+        read = self._read_each(recordings, whole)
+        sure = [sureness(readings) + MARGIN if readings else 0.0 for readings in read]
+        unclear = [index for index, heard in enumerate(recordings) if heard.audio is not None and sure[index] < 0]
+        if not unclear:
+            return read
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            for factor in FACTORS:
+                again = list(pool.map(partial(self._warped, factor=factor), [recordings[index] for index in unclear]))
+                for index, readings in zip(unclear, self._read_each(again, whole), strict=True):
+                    value = sureness(readings)
+                    if value > sure[index]:
+                        sure[index], read[index] = value, readings
+        return read
+
+    def _read_each(self, recordings: Sequence[Heard], whole: bool) -> list[list[Reading]]:
+        windows = [self._cut(heard, whole) for heard in recordings]
+        readings = iter(self._read([window for recording in windows for window in recording]))
+        return [[next(readings) for _ in recording] for recording in windows]
+
+    def _warped(self, heard: Heard, factor: float) -> Heard:
+        assert heard.audio is not None
+        return replace(heard, frames=warped(heard.audio, self.model.features, factor))
 
     def _decode(self, recordings: Sequence[Sequence[Reading]], names: Sequence[str]) -> list[list[Hypothesis]]:
         """The texts of recordings from what was read in their windows, the best first."""
@@ -233,6 +271,7 @@ def load(
     threads: int | None = None,
     batch_seconds: float = BATCH_SECONDS,
     decoding: DecodingChoice | None = None,
+    vtln: bool = True,
 ) -> Recognizer:
     """A recogniser with a bundled model (`"en"`) or a model file.
 
@@ -240,14 +279,14 @@ def load(
     ----------
     device : "auto", "cpu", "cuda"; None: `$ASR_BACKEND`, else "auto"
     threads : CPU threads; None: all cores that this process may use
-    batch_seconds : as `Recognizer` has it
+    batch_seconds, vtln : as `Recognizer` has them
     decoding : how posteriors become texts; None: with the language model that the model carries, else greedily
 
     ModelError for a file that is no model, UsageError for a device that is not there or a choice that cannot work.
     """
     model = Model.load(name_or_path)
     decoder = open_decoder(model, decoding or DecodingChoice(), threads, Path(name_or_path))
-    return Recognizer(model, open_backend(device, threads), batch_seconds, decoder)
+    return Recognizer(model, open_backend(device, threads), batch_seconds, decoder, vtln)
 
 
 def _transcript(duration: float, hypotheses: Sequence[Hypothesis]) -> Transcript:

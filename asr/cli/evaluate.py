@@ -25,6 +25,7 @@ from asr.cli.options import (
     DeviceOption,
     ModelOption,
     ThreadsOption,
+    VtlnOption,
     open_recognizer,
 )
 from asr.cli.scores import report
@@ -47,6 +48,7 @@ def evaluate(
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     batch: BatchOption = None,
+    vtln: VtlnOption = True,
     beam: BeamOption = None,
     lm: LmOption = None,
     lm_weight: LmWeightOption = None,
@@ -67,7 +69,7 @@ def evaluate(
 
     utterances = open_corpus(corpus, run_commands)
     decoding = choice(beam, lm, lm_weight, word_bonus, lexicon, hotwords, hot_boost)
-    result = evaluation.evaluate(open_recognizer(model, device, threads, batch, decoding), utterances)
+    result = evaluation.evaluate(open_recognizer(model, device, threads, batch, decoding, vtln), utterances)
     for name, error in result.failures:
         messages.say(f"{name}: {error}")
     if as_json:

@@ -35,16 +35,27 @@ BatchOption = Annotated[
         "--batch", metavar="SECONDS", min=1, help="Sound that goes through the network at once; less needs less memory."
     ),
 ]
+VtlnOption = Annotated[
+    bool,
+    typer.Option(
+        "--vtln/--no-vtln", help="Hear what is not clear once more, as if the speaker were larger or smaller; slower."
+    ),
+]
 ModelOption = Annotated[str, typer.Option("--model", help="A bundled model's name, or a model file.")]
 
 
 def open_recognizer(
-    model: str, device: str | None, threads: int | None, batch: float | None, decoding: DecodingChoice | None = None
+    model: str,
+    device: str | None,
+    threads: int | None,
+    batch: float | None,
+    decoding: DecodingChoice | None = None,
+    vtln: bool = True,
 ) -> Recognizer:
     """The recogniser that the options ask for; says on stderr where it computes, and how it decodes if not greedily."""
     from asr.recognizer import BATCH_SECONDS, load
 
-    recognizer = load(model, device, threads, batch or BATCH_SECONDS, decoding)
+    recognizer = load(model, device, threads, batch or BATCH_SECONDS, decoding, vtln)
     messages.say(f"device: {recognizer.backend.describe()}")
     if recognizer.decoder:
         messages.say(f"decoding: {recognizer.decoder.describe()}")

@@ -23,7 +23,7 @@ from asr.cli.decoding import (
     WordBonusOption,
     choice,
 )
-from asr.cli.options import BatchOption, DeviceOption, ModelOption, ThreadsOption, open_recognizer
+from asr.cli.options import BatchOption, DeviceOption, ModelOption, ThreadsOption, VtlnOption, open_recognizer
 from asr.errors import AsrError, AudioError, OutputError, UsageError
 from asr.output import WRITERS
 from asr.output.text import shown
@@ -58,6 +58,7 @@ def transcribe(
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     batch: BatchOption = None,
+    vtln: VtlnOption = True,
     beam: BeamOption = None,
     lm: LmOption = None,
     lm_weight: LmWeightOption = None,
@@ -84,7 +85,7 @@ def transcribe(
         emit = _file_writer(out, chosen, {source.path: source.target for source in sources})
     else:
         emit = _printer(chosen[0], single)
-    recognizer = open_recognizer(model, device, threads, batch, decoding) if sources else None
+    recognizer = open_recognizer(model, device, threads, batch, decoding, vtln) if sources else None
     for error in missing:
         messages.say(str(error))
     failed = len(missing)
