@@ -99,7 +99,7 @@ class Recognizer:
         backend: Backend | None = None,
         batch_seconds: float = BATCH_SECONDS,
         decoder: BeamDecoder | None = None,
-        vtln: bool = True,
+        vtln: bool = False,
     ):
         self.model = model
         self.vtln = vtln
@@ -199,7 +199,8 @@ class Recognizer:
     def _listen(self, recordings: Sequence[Heard], whole: bool = False) -> list[list[Reading]]:
         """What the network reads in the windows of each recording; with `vtln`, in the warp that is clearest."""
         read = self._read_each(recordings, whole)
-        sure = [sureness(readings) + MARGIN if readings else 0.0 for readings in read]
+        step = self.model.step_seconds
+        sure = [sureness(readings, step) + MARGIN if readings else 0.0 for readings in read]
         unclear = [index for index, heard in enumerate(recordings) if heard.audio is not None and sure[index] < 0]
         if not unclear:
             return read
@@ -207,7 +208,7 @@ class Recognizer:
             for factor in FACTORS:
                 again = list(pool.map(partial(self._warped, factor=factor), [recordings[index] for index in unclear]))
                 for index, readings in zip(unclear, self._read_each(again, whole), strict=True):
-                    value = sureness(readings)
+                    value = sureness(readings, step)
                     if value > sure[index]:
                         sure[index], read[index] = value, readings
         return read
@@ -271,7 +272,7 @@ def load(
     threads: int | None = None,
     batch_seconds: float = BATCH_SECONDS,
     decoding: DecodingChoice | None = None,
-    vtln: bool = True,
+    vtln: bool = False,
 ) -> Recognizer:
     """A recogniser with a bundled model (`"en"`) or a model file.
 

@@ -20,9 +20,9 @@ from asr.decoding.greedy import BestPath
 from asr.features import FeatureConfig, extract
 
 FACTORS = (0.87, 0.93, 1.07, 1.15)
-# By so much must the mean of the likeliest labels' log-probabilities grow for a warped recording to be preferred.
-# It is 0 at most, so none that is above -MARGIN need be tried. Chosen on held-out speakers: docs/accuracy.md
-MARGIN = 0.025
+# By so much must `sureness` grow for a warped recording to be preferred. It is 0 at most, so none that is above -MARGIN
+# need be tried. Chosen on held-out speakers: docs/accuracy.md
+MARGIN = 0.8
 SHORTEST = 2  # feature windows: a recording of fewer has too little left when it is played faster
 
 
@@ -36,8 +36,8 @@ def warped(audio: Audio, config: FeatureConfig, factor: float) -> np.ndarray:
     return extract(replace(audio, samples=samples), replace(config, hop=min(config.hop / factor, config.window)))
 
 
-def sureness(readings: Sequence[BestPath | np.ndarray]) -> float:
-    """Mean natural log-probability of the likeliest label over all steps of a recording, from what was read in its
-    windows: best paths, or log-probabilities [T', C]."""
+def sureness(readings: Sequence[BestPath | np.ndarray], step_seconds: float) -> float:
+    """Natural log-probability of the likeliest labels in a second of a recording, on average, from what was read in its
+    windows: best paths, or log-probabilities [T', C], of steps of so many seconds."""
     each = [one.log_probs if isinstance(one, BestPath) else one.max(axis=1) for one in readings]
-    return float(np.concatenate(each).mean())
+    return float(np.concatenate(each).mean()) / step_seconds

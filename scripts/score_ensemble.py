@@ -23,7 +23,7 @@ from asr.scoring import score
 def main(corpus: str, names: Sequence[str]) -> None:
     if len(names) < 2:
         raise UsageError("an ensemble has two models at least; name more")
-    recognizers = [asr.load(name, vtln=False) for name in names]
+    recognizers = [asr.load(name) for name in names]
     first = recognizers[0].model
     for name, other in zip(names, recognizers, strict=True):
         if (other.model.alphabet, other.model.step_seconds) != (first.alphabet, first.step_seconds):

@@ -37,7 +37,7 @@ def join(utterances: Sequence[Utterance], number: int) -> Iterator[Joined]:
 
 
 def main(model: str, corpus: str, beam: int | None = None, normalise_seconds: int = 0) -> None:
-    recognizer = asr.load(model, decoding=DecodingChoice(beam=beam), vtln=False)
+    recognizer = asr.load(model, decoding=DecodingChoice(beam=beam))
     if normalise_seconds:
         features = replace(recognizer.model.features, normalise_seconds=normalise_seconds)
         recognizer.model = replace(recognizer.model, features=features)

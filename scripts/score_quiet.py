@@ -43,7 +43,7 @@ class Padded(Utterance):
 
 
 def main(model: str, corpus: str, beam: int | None = None) -> None:
-    recognizer = asr.load(model, decoding=DecodingChoice(beam=beam), vtln=False)
+    recognizer = asr.load(model, decoding=DecodingChoice(beam=beam))
     utterances = asr.open_corpus(corpus)
     fields = [field.name for field in dataclasses.fields(Utterance)]
     print("| noise |", " | ".join(f"{quiet:g} s" for quiet in SECONDS), "|")

@@ -48,7 +48,7 @@ def evaluate(
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     batch: BatchOption = None,
-    vtln: VtlnOption = True,
+    vtln: VtlnOption = False,
     beam: BeamOption = None,
     lm: LmOption = None,
     lm_weight: LmWeightOption = None,

@@ -38,7 +38,8 @@ BatchOption = Annotated[
 VtlnOption = Annotated[
     bool,
     typer.Option(
-        "--vtln/--no-vtln", help="Hear what is not clear once more, as if the speaker were larger or smaller; slower."
+        "--vtln",
+        help="Hear what is not clear again, as if the speaker were larger or smaller: up to five times slower.",
     ),
 ]
 ModelOption = Annotated[str, typer.Option("--model", help="A bundled model's name, or a model file.")]
@@ -50,7 +51,7 @@ def open_recognizer(
     threads: int | None,
     batch: float | None,
     decoding: DecodingChoice | None = None,
-    vtln: bool = True,
+    vtln: bool = False,
 ) -> Recognizer:
     """The recogniser that the options ask for; says on stderr where it computes, and how it decodes if not greedily."""
     from asr.recognizer import BATCH_SECONDS, load

@@ -58,7 +58,7 @@ def transcribe(
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     batch: BatchOption = None,
-    vtln: VtlnOption = True,
+    vtln: VtlnOption = False,
     beam: BeamOption = None,
     lm: LmOption = None,
     lm_weight: LmWeightOption = None,

@@ -79,7 +79,7 @@ def write_language(path: Path, transcripts: str, text: Path) -> None:
 
 def write_decoding(folder: Path, spoken: Sequence[Utterance], model: str, arpa: Path) -> None:
     """Everything of a `DecodingData`, with the posteriors of a model."""
-    recognizer = load(model, "cpu", decoding=DecodingChoice(beam=GREEDY), vtln=False)
+    recognizer = load(model, "cpu", decoding=DecodingChoice(beam=GREEDY))
     sounds = [utterance.read(recognizer.model.features.rate) for utterance in spoken]
     references = [normalise(utterance.text) for utterance in spoken]
     alphabet = recognizer.model.alphabet

@@ -176,7 +176,7 @@ def transcribe_files(threads: int, model: str, listing: str) -> Job:
     from asr.recognizer import GROUP_FILES, load
 
     files = json.loads(Path(listing).read_text())
-    recognizer = load(model, "cpu", threads, vtln=False)  # weights that have learnt nothing are never sure
+    recognizer = load(model, "cpu", threads)
     groups = spread(len(files), -(-len(files) // GROUP_FILES))
 
     def sound(file: list[Any]) -> Audio:

@@ -170,7 +170,7 @@ def test_windows_of_a_long_recording_give_what_the_whole_gives() -> None:
 
 def test_a_long_recording_keeps_the_network_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight minutes go through the network in batches of at most one minute, padding included."""
-    recognizer = Recognizer(make_model(), open_backend("cpu", threads=1), batch_seconds=60.0, vtln=False)
+    recognizer = Recognizer(make_model(), open_backend("cpu", threads=1), batch_seconds=60.0)
     seen: list[tuple[int, int]] = []
     run = recognizer._network.log_probs
 

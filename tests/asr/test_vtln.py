@@ -21,11 +21,11 @@ CONFIG = FeatureConfig(rate=16000, normalise="none")
 
 @pytest.fixture(scope="module")
 def recognizer() -> Recognizer:
-    return Recognizer(make_model(), open_backend("cpu", threads=1))
+    return Recognizer(make_model(), open_backend("cpu", threads=1), vtln=True)
 
 
 def plain(recognizer: Recognizer) -> Recognizer:
-    return Recognizer(recognizer.model, recognizer.backend, vtln=False)
+    return Recognizer(recognizer.model, recognizer.backend)
 
 
 def chord(factor: float = 1.0) -> Audio:
@@ -49,8 +49,8 @@ def test_frequencies_move_and_the_tempo_stays(factor: float) -> None:
 def test_sureness_is_the_mean_of_the_likeliest() -> None:
     log_probs = np.log(np.array([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]], np.float32))
     expected = np.log([0.5, 0.8, 0.6]).mean()
-    assert sureness([log_probs]) == pytest.approx(expected)
-    assert sureness([best_path(log_probs[:1]), log_probs[1:]]) == pytest.approx(expected)
+    assert sureness([log_probs], 1.0) == pytest.approx(expected)
+    assert sureness([best_path(log_probs[:1]), log_probs[1:]], 0.02) == pytest.approx(50 * expected)
 
 
 def test_the_surest_is_taken_where_it_is_surer_by_the_margin(recognizer: Recognizer) -> None:
@@ -60,7 +60,9 @@ def test_the_surest_is_taken_where_it_is_surer_by_the_margin(recognizer: Recogni
         frames = [extract(audio, recognizer.model.features)]
         frames += [warped(audio, recognizer.model.features, factor) for factor in FACTORS]
         each = [known._listen([Heard("x", 2.0, one)], whole=True)[0] for one in frames]
-        values = [sureness(one) - (MARGIN if index else 0.0) for index, one in enumerate(each)]
+        values = [
+            sureness(one, recognizer.model.step_seconds) - (MARGIN if index else 0.0) for index, one in enumerate(each)
+        ]
         np.testing.assert_array_equal(recognizer.log_probs(audio), each[int(np.argmax(values))][0])
 
 
@@ -70,7 +72,7 @@ def test_what_is_clear_or_too_short_is_heard_once(recognizer: Recognizer, monkey
     expected = [plain(recognizer).transcribe(samples) for samples in (short, sound(1.0))]
     monkeypatch.setattr(module, "warped", None)  # a call would fail
     assert recognizer.transcribe(short) == expected[0]
-    monkeypatch.setattr(module, "sureness", lambda readings: -0.9 * MARGIN)
+    monkeypatch.setattr(module, "sureness", lambda readings, step: -0.9 * MARGIN)
     assert recognizer.transcribe(sound(1.0)) == expected[1]
 
 
