@@ -105,6 +105,7 @@ def train(
                 check_folder(folder, config, resume)
             if not os.path.isfile(start):
                 first = dataclasses.replace(config.before, language=LanguageConfig())
+                progress.message(f"{folder / BEFORE}: the run that comes first")
                 options = {"trained_on": trained_on, "licence": licence, "cache": cache, "communicator": communicator}
                 _train_first(first, train, dev, folder / BEFORE, backend, resume, progress, **options)
             resume = False
