@@ -7,8 +7,8 @@ How much memory it takes: the network sees at most `BATCH_SECONDS` of sound at a
 long a recording is: recordings over a minute go through it in overlapping windows (`asr.decoding.windows`).
 A device gives back the best paths alone; only such windows, which are joined by them, need their posteriors.
 What grows with a recording's length is its samples (3.8 MB a minute at 16 kHz), its frames (1.4 MB a minute at 60
-values per frame), what computing the frames takes, and its posteriors (0.2 MB a minute at 30 characters). Samples are
-kept as long as frames, for recordings that are heard again (`asr.vtln`).
+values per frame), what computing the frames takes, and its posteriors (0.2 MB a minute at 30 characters). With
+`vtln` samples are kept as long as frames, to be heard again.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,9 +61,21 @@ def test_the_time_of_steps_is_that_of_their_kernel_alone(monkeypatch: pytest.Mon
     monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "scripts")
     from time_steps import Layer
 
-    with offline_gpu():
-        layer = Layer(kernels.open_backend("cuda"), RecurrentShape("gru", 3, 8), T=4, B=2)
-        forward, backward = layer.milliseconds(rounds=1)
-    assert forward > 0
-    assert backward > 0
+    with offline_gpu() as gpu:
+        backend = kernels.open_backend("cuda")
+        layer = Layer(backend, RecurrentShape("gru", 3, 8), T=4, B=2)
+        timed: list[set[str]] = []
+        clock = backend.device.milliseconds
+
+        def watched(work: Callable[[], None]) -> float:
+            before = len(gpu.launches)
+            spent = clock(work)
+            timed.append({launch.kernel for launch in list(gpu.launches)[before:]})
+            return spent
+
+        monkeypatch.setattr(backend.device, "milliseconds", watched)
+        assert min(layer.milliseconds(rounds=1)) > 0
+    forward, back = timed[-2:]
+    assert len(forward) == len(back) == 2
+    assert forward & back == {"steps.clear"}
     assert layer.plan.startswith("persistent")

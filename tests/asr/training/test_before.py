@@ -9,37 +9,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from case import Case
 from watcher import Watcher
 
 from asr.corpora import Utterance
 from asr.errors import UsageError
 from asr.model import Model
 from asr.training.config import TrainingConfig, load_config, save_config
-from asr.training.trainer import train
 from kernels.interface import Backend
 
 STOPS = (5, 18, 19, 25)  # updates: within the first run, at its end, and within the second
-
-
-class Case:
-    """A recipe of two runs of 18 updates each, to be trained in several folders."""
-
-    def __init__(self, config: TrainingConfig, data: list[Utterance], dev: list[Utterance], *rest: object):
-        first = dataclasses.replace(config, network=dataclasses.replace(config.network, hidden=9), seed=3)
-        self.config = dataclasses.replace(config, before=first)
-        self.data, self.dev, self.rest = data, dev, rest
-
-    def run(self, out: Path, watcher: Watcher | None = None, resume: bool = False, **changes: object) -> Model:
-        backend, cache = self.rest
-        config = dataclasses.replace(self.config, **changes)  # type: ignore[arg-type]
-        return train(config, self.data, self.dev, out, backend, resume, watcher or Watcher(), cache=cache)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def case(
     restless: TrainingConfig, train_set: list[Utterance], dev_set: list[Utterance], backend: Backend, cache: Path
 ) -> Case:
-    return Case(restless, train_set[:24], dev_set, backend, cache)
+    """A recipe of two runs of 18 updates each."""
+    first = dataclasses.replace(restless, network=dataclasses.replace(restless.network, hidden=9), seed=3)
+    return Case(dataclasses.replace(restless, before=first), train_set[:24], dev_set, backend, cache)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case import Case
 from watcher import Watcher
 
 from asr.corpora import Utterance
@@ -21,24 +22,9 @@ from asr.errors import ModelError, UsageError
 from asr.model import Model
 from asr.training import trainer
 from asr.training.config import TrainingConfig, save_config
-from asr.training.trainer import train
 from kernels.interface import Backend
 
 UPDATES = 18  # 24 utterances in fours, three epochs
-
-
-class Case:
-    """One training, to be run in several folders."""
-
-    def __init__(
-        self, config: TrainingConfig, data: list[Utterance], dev: list[Utterance], backend: Backend, cache: Path
-    ):
-        self.config, self.data, self.dev, self.backend, self.cache = config, data, dev, backend, cache
-
-    def run(self, out: Path, watcher: Watcher | None = None, resume: bool = False, **changes: Any) -> Model:
-        config = dataclasses.replace(self.config, **changes)
-        progress = watcher or Watcher()
-        return train(config, self.data, self.dev, out, self.backend, resume, progress, cache=self.cache)
 
 
 @pytest.fixture(scope="module")
