@@ -103,6 +103,7 @@ def train(
         if not os.path.isfile(folder / CONFIG):  # this run is still to begin
             if not (resume and os.path.isdir(folder / BEFORE)):
                 check_folder(folder, config, resume)
+            gather(config, train, transcripts, texts, choose_alphabet(train, config.text))  # what is wrong is told now
             if not os.path.isfile(start):
                 first = dataclasses.replace(config.before, language=LanguageConfig())
                 progress.message(f"{folder / BEFORE}: the run that comes first")

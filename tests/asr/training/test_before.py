@@ -13,9 +13,10 @@ from case import Case
 from watcher import Watcher
 
 from asr.corpora import Utterance
-from asr.errors import UsageError
+from asr.errors import CorpusError, UsageError
 from asr.model import Model
-from asr.training.config import TrainingConfig, load_config, save_config
+from asr.training.config import LanguageConfig, TrainingConfig, load_config, save_config
+from asr.training.trainer import train
 from kernels.interface import Backend
 
 STOPS = (5, 18, 19, 25)  # updates: within the first run, at its end, and within the second
@@ -84,6 +85,23 @@ def test_other_settings_are_refused_in_both(case: Case, tmp_path: Path) -> None:
     assert first is not None
     with pytest.raises(UsageError, match=r"before: seed is 4, but the run began with 3"):
         case.run(tmp_path / "run", resume=True, before=dataclasses.replace(first, seed=4))
+
+
+def test_a_text_that_is_not_there_is_told_before_the_first_run(case: Case, tmp_path: Path) -> None:
+    config = dataclasses.replace(case.config, language=LanguageConfig(order=2))
+    watcher = Watcher()
+    with pytest.raises(CorpusError, match=r"no\.txt"):
+        train(
+            config,
+            case.data,
+            case.dev,
+            tmp_path / "run",
+            case.backend,
+            progress=watcher,
+            texts=[tmp_path / "no.txt"],
+            cache=case.cache,
+        )
+    assert watcher.updates == 0
 
 
 def test_a_file_names_it(tmp_path: Path) -> None:
