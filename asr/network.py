@@ -17,7 +17,9 @@ import numpy as np
 from asr.config import require
 from asr.parameters import Parameters
 from kernels.cells import CELLS
-from kernels.interface import Array, Backend, RecurrentShape
+from kernels.interface import Array, Backend, DenseLayer, RecurrentShape
+
+Target = tuple[np.ndarray, np.ndarray]  # labels int32 [B, S] and their lengths int32 [B]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class NetworkSettings:
     stack : frames put side by side into one step of the network
     dropout : share of each recurrent layer's outputs set to 0 while training (Srivastava et al., 2014)
     recurrent_dropout : share of each layer's recurrent weights set to 0, others in each update (Merity et al., 2018)
+    intermediate : weight of a second loss while training, of what a dense layer of its own reads in the outputs of the
+        middle layer (intermediate CTC; Lee and Watanabe, ICASSP 2021); 0: none
     """
 
     cell: str = "lstm"
@@ -39,6 +43,7 @@ class NetworkSettings:
     stack: int = 3
     dropout: float = 0.5
     recurrent_dropout: float = 0.0
+    intermediate: float = 0.0
 
     def __post_init__(self) -> None:
         require(self.cell in CELLS, f"cell: {self.cell!r} is none of {', '.join(CELLS)}")
@@ -47,6 +52,8 @@ class NetworkSettings:
         require(self.stack >= 1, f"stack: {self.stack} is below 1")
         for name in ("dropout", "recurrent_dropout"):
             require(0 <= getattr(self, name) < 1, f"{name}: {getattr(self, name)} is not within [0, 1)")
+        require(self.intermediate >= 0, f"intermediate: {self.intermediate} is below 0")
+        require(not self.intermediate or self.layers >= 2, "intermediate: a single layer has no middle; leave it 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +62,18 @@ class NetworkConfig(NetworkSettings):
 
     inputs : values per frame
     outputs : characters and the blank
+    middle : labels and the blank of the middle layer's dense output; 0: it has none
     """
 
     inputs: int
     outputs: int
+    middle: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.inputs >= 1, f"inputs: {self.inputs} is below 1")
         require(self.outputs >= 2, f"outputs: {self.outputs} is below 2")
+        require(self.middle == 0 or self.middle >= 2, f"middle: {self.middle} is neither 0 nor 2 or more")
 
     def recurrent_shapes(self) -> list[RecurrentShape]:
         """The recurrent layers, from the frames up."""
@@ -90,6 +100,7 @@ class Network:
         self.parameters = self._resident(parameters)
         self._layers = [backend.recurrent(shape) for shape in config.recurrent_shapes()]
         self._dense = backend.dense(self._layers[-1].shape.outputs, config.outputs)
+        self._middle = backend.dense(self._layers[-1].shape.outputs, config.middle) if config.middle else None
         self._ctc = backend.ctc()
         self._arrays: dict[str, Array] = {}
         self.pack()
@@ -110,12 +121,16 @@ class Network:
 
     @staticmethod
     def layout(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every weight: `layer0.forward.weight_ih` ... `output.weight`, `output.bias`."""
+        """Name and shape of every weight: `layer0.forward.weight_ih` ... `output.weight`, `output.bias`, and those of
+        the middle layer's output, `middle.weight`, `middle.bias`."""
         layout: dict[str, tuple[int, ...]] = {}
         shapes = config.recurrent_shapes()
         for index, shape in enumerate(shapes):
             layout |= {f"layer{index}.{name}": size for name, size in shape.parameter_shapes().items()}
-        return layout | {"output.weight": (config.outputs, shapes[-1].outputs), "output.bias": (config.outputs,)}
+        for name, outputs in (("output", config.outputs), ("middle", config.middle)):
+            if outputs:
+                layout |= {f"{name}.weight": (outputs, shapes[-1].outputs), f"{name}.bias": (outputs,)}
+        return layout
 
     @classmethod
     def initial(cls, config: NetworkConfig, rng: np.random.Generator) -> Parameters:
@@ -134,7 +149,7 @@ class Network:
             elif name.endswith("weight_ih"):
                 for gate in weight.reshape(-1, H, weight.shape[1]):
                     gate[:] = _xavier(gate.shape, rng)
-            elif name == "output.weight":
+            elif name in ("output.weight", "middle.weight"):
                 weight[:] = _xavier(weight.shape, rng)
             elif name.endswith("bias_ih") and forget is not None:
                 weight[forget * H : (forget + 1) * H] = 1.0
@@ -155,6 +170,8 @@ class Network:
         for index, layer in enumerate(self._layers):
             layer.pack(self.parameters.under(f"layer{index}"))
         self._dense.pack(self.parameters["output.weight"], self.parameters["output.bias"])
+        if self._middle:
+            self._middle.pack(self.parameters["middle.weight"], self.parameters["middle.bias"])
 
     @contextmanager
     def _thinned(self, seed: int) -> Iterator[None]:
@@ -213,7 +230,13 @@ class Network:
         return losses, *self.backend.best(log_probs)
 
     def loss_and_gradient(
-        self, frames: np.ndarray, lengths: np.ndarray, labels: np.ndarray, label_lengths: np.ndarray, seed: int
+        self,
+        frames: np.ndarray,
+        lengths: np.ndarray,
+        labels: np.ndarray,
+        label_lengths: np.ndarray,
+        seed: int,
+        middle: Target | None = None,
     ) -> np.ndarray:
         """CTC loss of each utterance, float64 `[B]`; the gradient of their sum is left in `gradient`.
 
@@ -222,33 +245,59 @@ class Network:
         frames, lengths : as in `log_probs`
         labels, label_lengths : int32 [B, S] and [B]; labels from 1 to C - 1
         seed : decides what dropout drops
+        middle : labels, from 1 to `config.middle` - 1, and label lengths for the middle layer; None: the same. Its loss
+            is in the gradient, `config.intermediate` times, but not in what is returned
 
         An utterance whose labels do not fit its length has loss infinity and adds nothing to the gradient.
         """
         with self._thinned(seed):
-            return self._loss_and_gradient(frames, lengths, labels, label_lengths, seed)
+            return self._loss_and_gradient(frames, lengths, (labels, label_lengths), middle, seed)
 
     def _loss_and_gradient(
-        self, frames: np.ndarray, lengths: np.ndarray, labels: np.ndarray, label_lengths: np.ndarray, seed: int
+        self, frames: np.ndarray, lengths: np.ndarray, target: Target, middle: Target | None, seed: int
     ) -> np.ndarray:
         x, steps = self._stack(frames, lengths)
-        inputs, outputs = [], []
+        inputs, outputs = [x], []
         for index, layer in enumerate(self._layers):
             size = (*x.shape[:2], layer.shape.outputs)
             out = self._array(f"out{index}", size)
             layer.forward(x, steps, out)
-            inputs.append(x)
-            outputs.append(out)
             x = out
             if self.config.dropout:
                 x = self._array(f"dropped{index}", size)
                 self.backend.dropout(out, x, self.config.dropout, _layer_seed(seed, index))
-        logits = self._array("logits", (*x.shape[:2], self.config.outputs))
-        self._dense.forward(x, logits)
-        dlogits = self._array("dlogits", logits.shape)
-        losses = self._ctc(logits, steps, labels, label_lengths, dlogits)
-        self._backward(inputs, outputs, x, dlogits, steps, seed)
+            inputs.append(x)
+            outputs.append(out)
+        d_out = self._array(f"d_out{len(outputs) % 2}", x.shape)  # two arrays, taken in turn
+        losses = self._read_off("output", self._dense, x, steps, target, d_out)
+        for index in range(len(outputs) - 1, -1, -1):
+            if self._middle and index + 1 == len(outputs) // 2:
+                self._add_intermediate(self._middle, inputs[index + 1], steps, middle or target, d_out)
+            if self.config.dropout:
+                self.backend.dropout(d_out, d_out, self.config.dropout, _layer_seed(seed, index))
+            d_x = self._array(f"d_out{index % 2}", inputs[index].shape) if index else None
+            gradients = self.gradient.under(f"layer{index}")
+            self._layers[index].backward(inputs[index], steps, outputs[index], d_out, gradients, d_x)
+            d_out = d_x
         return losses
+
+    def _read_off(self, name: str, dense: DenseLayer, x: Array, steps: Array, target: Target, d_x: Array) -> np.ndarray:
+        """The losses of what a dense layer reads in `x`; their derivatives go to its gradient and to `d_x`."""
+        weight, bias = self.gradient[f"{name}.weight"], self.gradient[f"{name}.bias"]
+        logits = self._array("logits", (*x.shape[:2], *bias.shape))
+        dense.forward(x, logits)
+        dlogits = self._array("dlogits", logits.shape)
+        losses = self._ctc(logits, steps, *target, dlogits)
+        dense.backward(x, dlogits, weight, bias, d_x)
+        return losses
+
+    def _add_intermediate(self, dense: DenseLayer, x: Array, steps: Array, target: Target, d_x: Array) -> None:
+        """The gradient of the middle layer's loss, by its weight; to `d_x`, of its outputs `x`, it is added."""
+        share, d_middle = self.config.intermediate, self._array("d_middle", x.shape)
+        self._read_off("middle", dense, x, steps, target, d_middle)
+        self.backend.axpy(share, d_middle, d_x)
+        for gradient in self.gradient.under("middle").values():
+            self.backend.axpy(share - 1, gradient, gradient)
 
     def _posteriors(self, frames: np.ndarray, lengths: np.ndarray) -> Array:
         """Log-probabilities `[T', B, C]` in a work array on the device."""
@@ -267,22 +316,6 @@ class Network:
             x = out
         self._dense.forward(x, log_probs)
         self.backend.log_softmax(log_probs, log_probs)
-
-    def _backward(
-        self, inputs: list[Array], outputs: list[Array], top: Array, dlogits: Array, steps: Array, seed: int
-    ) -> None:
-        """From the logits' derivative down to every weight's."""
-        gradient = self.gradient
-        last = len(self._layers) - 1
-        d_out = self._array(f"d_out{last % 2}", top.shape)  # two arrays, taken in turn
-        self._dense.backward(top, dlogits, gradient["output.weight"], gradient["output.bias"], d_out)
-        for index in range(last, -1, -1):
-            if self.config.dropout:
-                self.backend.dropout(d_out, d_out, self.config.dropout, _layer_seed(seed, index))
-            x = inputs[index]
-            d_x = self._array(f"d_out{(index - 1) % 2}", x.shape) if index else None
-            self._layers[index].backward(x, steps, outputs[index], d_out, gradient.under(f"layer{index}"), d_x)
-            d_out = d_x
 
     def norm(self) -> float:
         """The Euclidean norm of `gradient`."""

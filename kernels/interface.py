@@ -192,6 +192,9 @@ class Backend(Protocol):
         backend: the backward pass applies the same call to the gradient and nothing is stored.
         """
 
+    def axpy(self, scale: float, x: Array, y: Array) -> None:
+        """y += scale x, of one shape; `x` may be `y` (the name is BLAS's)."""
+
     def sgd_step(
         self,
         weights: Array,

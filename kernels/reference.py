@@ -403,6 +403,10 @@ class ReferenceBackend:
         keep = (z >> np.uint64(40)) >= np.uint64(round(rate * 2**24))
         out[...] = np.where(keep.reshape(x.shape), np.asarray(x, np.float64) / (1.0 - rate), 0.0)
 
+    def axpy(self, scale: float, x: Any, y: Any) -> None:
+        check_same("y", y, x, FLOATS)
+        y[...] = y + scale * np.asarray(x, np.float64)
+
     def sgd_step(
         self,
         weights: Any,

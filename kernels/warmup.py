@@ -51,6 +51,7 @@ def _elementwise(backend: Backend) -> Iterator[tuple[str, Operation]]:
     yield "log-softmax", partial(backend.log_softmax, x, backend.empty((T, 2, D)))
     yield "likeliest classes", partial(backend.best, x)
     yield "dropout", partial(backend.dropout, x, x, 0.5, 1)
+    yield "axpy", partial(backend.axpy, 0.5, weights, gradient)
     yield "norm", partial(backend.norm, weights)
     yield "SGD step", partial(backend.sgd_step, weights, gradient, velocity, 0.1, 0.9, 1.0)
 

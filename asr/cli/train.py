@@ -35,6 +35,12 @@ def train(
         list[str] | None,
         typer.Option("--text", metavar="FILE", help="For the language model, one sentence a line; repeatable."),
     ] = None,
+    pronunciations: Annotated[
+        str | None,
+        typer.Option(
+            "--pronunciations", metavar="FILE", help="Phones for the middle layer (network.intermediate); or cmudict."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in DIR was stopped.")] = False,
     init: Annotated[
         str | None,
@@ -70,6 +76,7 @@ def train(
 
     flags = {
         "init": init,
+        "pronunciations": pronunciations,
         "seed": seed,
         "schedule.epochs": epochs,
         "network.cell": cell,

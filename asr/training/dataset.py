@@ -18,6 +18,7 @@ from asr.training.batches import Batch, assemble
 from asr.training.cache import FeatureCache, Lengths
 from asr.training.config import AugmentConfig, Copy, TextConfig, TrainingConfig
 from asr.training.progress import Progress
+from asr.training.pronunciations import Pronunciations
 from asr.training.streams import stream
 from asr.training.strings import Joined, settings_of
 
@@ -31,12 +32,14 @@ class Example:
 
     text : as it is to be recognised
     labels : int32 `[S]`
+    middle : int32 `[S']`, for the middle layer: phones, or the same
     lengths : frames of each copy that may be drawn
     """
 
     utterance: Utterance
     text: str
     labels: np.ndarray
+    middle: np.ndarray
     lengths: Lengths
 
 
@@ -85,7 +88,8 @@ class Dataset:
         examples = [self.examples[self.present[epoch, i]] for i in indices]
         copies = [self.copies[epoch][i] for i in indices]
         frames = [change(self.cache.frames(e.utterance, copy)) for e, copy in zip(examples, copies, strict=True)]
-        return assemble(frames, [e.labels for e in examples], [e.utterance.id for e in examples])
+        labels, middle = [e.labels for e in examples], [e.middle for e in examples]
+        return assemble(frames, labels, [e.utterance.id for e in examples], middle)
 
 
 def with_prior(config: FeatureConfig, utterances: Sequence[Utterance]) -> FeatureConfig:
@@ -127,10 +131,20 @@ def choose_alphabet(train: Sequence[Utterance], config: TextConfig) -> Alphabet:
 
 
 def prepare_train(
-    utterances: Sequence[Utterance], alphabet: Alphabet, config: TrainingConfig, cache: FeatureCache, threads: int
+    utterances: Sequence[Utterance],
+    alphabet: Alphabet,
+    config: TrainingConfig,
+    cache: FeatureCache,
+    threads: int,
+    said: Pronunciations | None = None,
 ) -> Dataset:
-    """Training data with the copies drawn for all epochs; TrainingError when no utterance can be used."""
+    """Training data with the copies drawn for all epochs; TrainingError when no utterance can be used.
+
+    said : tells the phones for the middle layer
+    """
     kept = _spelled(utterances, alphabet, config.text, cache.progress)
+    if said:
+        _tell_missing(said, [text for _, text in kept], cache.progress)
     copies = config.augment.copies or (PLAIN,)
     _find_voices(copies, [utterance for utterance, _ in kept], cache)
     present = draw_present([settings_of(utterance, config) for utterance, _ in kept], config)
@@ -138,12 +152,20 @@ def prepare_train(
     wanted: list[dict[Copy, None]] = [{PLAIN: None} for _ in kept]
     for i, c in np.unique(np.stack([present.ravel(), drawn.ravel()]), axis=1).T:
         wanted[i][copies[c]] = None
-    examples = _examples(kept, [list(w) for w in wanted], alphabet, config, cache, threads)
+    examples = _examples(kept, [list(w) for w in wanted], alphabet, config, cache, threads, said)
     if not examples:
         raise TrainingError(
             f"none of the {len(utterances)} training utterances can be used; the messages above say why"
         )
     return _dataset(examples, present, [[copies[c] for c in row] for row in drawn], cache)
+
+
+def _tell_missing(said: Pronunciations, texts: Sequence[str], progress: Progress) -> None:
+    total, missing = said.missing(texts)
+    if missing:
+        often = ", ".join(sorted(missing, key=lambda word: (-missing[word], word))[:SHOWN])
+        share = f"{sum(missing.values())} of {total} words to learn from"
+        progress.message(f"{share} are not in the pronouncing dictionary, such as {often}; each counts as one phone")
 
 
 def _dataset(
@@ -201,6 +223,7 @@ def _examples(
     config: TrainingConfig,
     cache: FeatureCache,
     threads: int,
+    said: Pronunciations | None = None,
 ) -> dict[int, Example]:
     """The usable ones among `kept`, by index; the others are reported."""
     filled = cache.fill([(utterance, copies) for (utterance, _), copies in zip(kept, wanted, strict=True)], threads)
@@ -212,7 +235,7 @@ def _examples(
             continue
         usable = {copy: n for copy, n in lengths.items() if feasible(labels, -(-n // config.network.stack))}
         if PLAIN in usable:
-            examples[i] = Example(utterance, text, labels, usable)
+            examples[i] = Example(utterance, text, labels, said.labels(text) if said else labels, usable)
         else:
             too_short.append(f"{utterance.id}: {lengths[PLAIN]} frames for {len(labels)} characters")
     _report(unreadable, "whose audio cannot be read", cache.progress)

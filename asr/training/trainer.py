@@ -49,6 +49,7 @@ from asr.training.folder import (
 from asr.training.interruption import Interruption
 from asr.training.language import Sources, carrying, gather, require_tunable
 from asr.training.progress import Progress, automatic
+from asr.training.pronunciations import load_pronunciations
 from asr.training.schedule import rate
 from asr.training.streams import stream
 from asr.training.strings import with_strings
@@ -121,17 +122,25 @@ def train(
     measured = with_prior(config.features, train)
     features = FeatureCache(measured, config.augment.snr_spread, progress, Path(cache) if cache else None)
     alphabet = choose_alphabet(train, config.text)
+    said = load_pronunciations(config.pronunciations) if config.pronunciations else None
     sources = gather(config, train, transcripts, texts, alphabet)
     if sources:
         require_tunable(sources, config.language, [utterance.text for utterance in dev])
-    data = prepare_train(train, alphabet, config, features, backend.threads)
+    data = prepare_train(train, alphabet, config, features, backend.threads, said)
     held_out = prepare_dev(dev, alphabet, config, features, backend.threads)
     if sources:  # some may have been left out
         require_tunable(sources, config.language, [example.text for example in held_out.examples])
     provenance = {"trained_on": list(trained_on), "licence": licence, "config": to_table(config), "seed": config.seed}
-    run = Run(config, alphabet, data, held_out, folder, backend, progress, provenance, communicator or Alone())
+    middle = (said or alphabet).size if config.network.intermediate else 0
+    shape = NetworkConfig(
+        inputs=config.features.dimension, outputs=alphabet.size, middle=middle, **dataclasses.asdict(config.network)
+    )
+    parameters = Network.initial(shape, stream(config.seed, "weights"))
     if init:
-        run.network.restore(init.parameters.vector.copy(), run.network.parameters.like().vector)
+        _take(init.parameters, parameters)
+    with fitting(str(folder), lambda: "take a smaller network (network.hidden, network.layers) or --device cpu"):
+        network = Network(shape, parameters, backend)
+    run = Run(config, alphabet, data, held_out, folder, network, progress, provenance, communicator or Alone())
     if resume:
         run.load()
     run.describe()
@@ -150,7 +159,7 @@ class Run:
         data: Dataset,
         dev: Dataset,
         folder: Path,
-        backend: Backend,
+        network: Network,
         progress: Progress,
         provenance: dict[str, Any],
         communicator: Communicator,
@@ -164,10 +173,7 @@ class Run:
         self.provenance = provenance
         self.communicator = communicator
         self.state = State(data=f"{data.fingerprint()} {dev.fingerprint()}")
-        settings = dataclasses.asdict(config.network)
-        shape = NetworkConfig(inputs=config.features.dimension, outputs=alphabet.size, **settings)
-        with fitting(str(folder), lambda: "take a smaller network (network.hidden, network.layers) or --device cpu"):
-            self.network = Network(shape, Network.initial(shape, stream(config.seed, "weights")), backend)
+        self.network = network
         self.per_epoch = -(-data.size // config.batches.size)
         self._saved = time.monotonic()
 
@@ -260,7 +266,7 @@ class Run:
         seed = int(stream(self.config.seed, "dropout", state.epoch, state.batch).integers(1 << 31))
         scale = 1 / max(1, int(batch.label_lengths.sum()))
         with fitting(f"{self.folder}: epoch {state.epoch + 1}, update {state.batch + 1}", lambda: self._told(batch)):
-            losses = self.network.loss_and_gradient(*batch.arrays, seed)
+            losses = self.network.loss_and_gradient(*batch.arrays, seed, (batch.middle, batch.middle_lengths))
             self.communicator.sum(self.network.gradient.vector)
             norm = self.network.norm() * scale
         state.batch += 1
@@ -391,15 +397,22 @@ def _train_first(
     train(config, utterances, dev, folder, backend, resume and os.path.isfile(folder / CONFIG), progress, **options)
 
 
+def _take(known: Parameters, parameters: Parameters) -> None:
+    """The weights of a model, where the network has the same; the middle layer's output may be another."""
+    for name, weight in known.items():
+        if parameters.layout.get(name) == weight.shape:
+            parameters[name][...] = weight
+
+
 def _like(model: Model, config: TrainingConfig) -> TrainingConfig:
-    """The settings for going on with a model: features, alphabet and network are its own, but not what is dropped."""
+    """The settings for going on with a model: features, alphabet and network are its own, but not how it is trained."""
     shape = {field.name: getattr(model.network, field.name) for field in dataclasses.fields(NetworkSettings)}
-    dropped = {name: getattr(config.network, name) for name in ("dropout", "recurrent_dropout")}
+    ways = {name: getattr(config.network, name) for name in ("dropout", "recurrent_dropout", "intermediate")}
     return dataclasses.replace(
         config,
         features=model.features,
         text=dataclasses.replace(config.text, alphabet=model.alphabet.characters),
-        network=NetworkSettings(**shape | dropped),
+        network=NetworkSettings(**shape | ways),
     )
 
 

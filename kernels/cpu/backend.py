@@ -9,7 +9,7 @@ import numpy as np
 from kernels.checks import check_frames, check_rate, check_same, check_sgd, check_stack_frames, check_vector
 from kernels.cpu.ctc import CpuCtcLoss
 from kernels.cpu.dense import CpuDenseLayer, log_softmax
-from kernels.cpu.elementwise import dropout, sgd_step, stack_frames, sum_of_squares
+from kernels.cpu.elementwise import axpy, dropout, sgd_step, stack_frames, sum_of_squares
 from kernels.cpu.recurrence import CpuRecurrentLayer
 from kernels.cpu.target import LANES
 from kernels.cpu.team import Team, available_threads
@@ -82,6 +82,10 @@ class CpuBackend:
             np.uint64(seed % 2**64),
         )
         self._spread(dropout, args, x.size)
+
+    def axpy(self, scale: float, x: np.ndarray, y: np.ndarray) -> None:
+        check_same("y", y, x)
+        self._spread(axpy, (np.float32(scale), x.reshape(-1), y.reshape(-1)), x.size)
 
     def sgd_step(
         self,

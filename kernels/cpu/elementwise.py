@@ -1,4 +1,4 @@
-"""Frame stacking, dropout, norm and the optimiser's step on the CPU: one pass over memory each."""
+"""Frame stacking, dropout, sums, norm and the optimiser's step on the CPU: one pass over memory each."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ def stack_frames(x, lengths, count, out):
                     out[t, b, k * D : (k + 1) * D] = x[frame, b]
                 else:
                     out[t, b, k * D : (k + 1) * D] = np.float32(0.0)
+
+
+@kernel("axpy")
+def axpy(scale, x, y, begin, end):
+    for i in range(begin, end):
+        y[i] += scale * x[i]
 
 
 @kernel("SGD step")

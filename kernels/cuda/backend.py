@@ -16,6 +16,7 @@ from kernels.checks import (
     check_stack_frames,
     check_vector,
 )
+from kernels.cpu.team import available_threads
 from kernels.cuda import elementwise, rows
 from kernels.cuda.ctc import CudaCtcLoss
 from kernels.cuda.device import Array, Device
@@ -27,6 +28,7 @@ from kernels.interface import RecurrentShape
 class CudaBackend:
     """Kernels on the current GPU; `lengths` and labels stay on the host, all other arrays on the device.
 
+    threads : of the CPU, which prepares what the GPU computes and decodes what it gave; None: all cores
     mode : how recurrent layers made from now on take their steps (`kernels.cuda.recurrence.MODES`); `$ASR_CUDA_MODE`
         or "auto". `$ASR_CUDA_TF32=1` lets cuBLAS round the factors of large products to 10 bits (TF32).
     """
@@ -36,7 +38,7 @@ class CudaBackend:
     def __init__(self, threads: int | None = None):
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
-        self.threads = threads or 1
+        self.threads = threads or available_threads()
         self.device = Device()
         self.mode = os.environ.get("ASR_CUDA_MODE", "auto")
         self._planner = Planner(self.device)
@@ -97,6 +99,11 @@ class CudaBackend:
         threshold, scale = np.uint64(round(rate * 2**24)), np.float32(1.0 / (1.0 - rate))
         settings = threshold, scale, np.uint64(seed % 2**64), elementwise.quads(self.device, x.size, x, out)
         self.device.spread(elementwise.dropout, -(-x.size // 4), flat(x), flat(out), *settings, x.size)
+
+    def axpy(self, scale: float, x: Array, y: Array) -> None:
+        check_same("y", y, x)
+        wide = elementwise.quads(self.device, x.size, x, y)
+        self.device.spread(elementwise.axpy, -(-x.size // 4), np.float32(scale), flat(x), flat(y), wide, x.size)
 
     def sgd_step(
         self,

@@ -76,6 +76,16 @@ def dropout(x, out, threshold, scale, seed, quads, size):
         store(out, i, load(x, i) * scale if stays(seed, i, threshold) else ZERO)
 
 
+@kernel
+def axpy(scale, x, y, quads, size):
+    start, step = cuda.grid(1), cuda.gridsize(1)
+    for q in range(start, quads, step):
+        a, b = load4(x, 4 * q), load4(y, 4 * q)
+        store4(y, 4 * q, (b[0] + scale * a[0], b[1] + scale * a[1], b[2] + scale * a[2], b[3] + scale * a[3]))
+    for i in range(4 * quads + start, size, step):
+        store(y, i, load(y, i) + scale * load(x, i))
+
+
 @device_function
 def _stepped(w, g, v, rate, momentum, scale, weight_decay):
     """A weight and its velocity after a step."""

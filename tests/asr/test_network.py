@@ -1,9 +1,10 @@
-"""Dropout of recurrent weights, which no kernel knows of."""
+"""Dropout of recurrent weights and the middle layer's loss, of which no kernel knows."""
 
 import numpy as np
 import pytest
 
 from asr.backends import open_backend
+from asr.errors import UsageError
 from asr.network import Network, NetworkConfig
 
 LENGTHS, LABELS, LABEL_LENGTHS = (
@@ -60,3 +61,65 @@ def test_what_is_recognised_knows_nothing_of_dropped_weights() -> None:
     step(net, 1)
     np.testing.assert_array_equal(net.log_probs(FRAMES, LENGTHS), before)
     np.testing.assert_array_equal(plain.log_probs(FRAMES, LENGTHS), before)
+
+
+def deep(layers: int, middle: int = 0, backend: str = "cpu", dropout: float = 0.3, outputs: int = 5) -> Network:
+    config = NetworkConfig(
+        inputs=4,
+        outputs=outputs,
+        layers=layers,
+        hidden=6,
+        stack=1,
+        dropout=dropout,
+        middle=middle,
+        intermediate=0.4 if middle else 0.0,
+    )
+    return Network(config, Network.initial(config, np.random.default_rng(2)), open_backend(backend, 1))
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize(("layers", "below"), [(2, 1), (3, 1), (4, 2), (5, 2)])
+def test_the_middle_layers_loss_is_that_of_the_network_that_ends_there(layers: int, below: int, backend: str) -> None:
+    """Its gradient, by weight, is added to that of the whole; the loss that is told and what is heard are the same."""
+    net, whole, half = deep(layers, 8, backend), deep(layers, 0, backend), deep(below, 0, backend, outputs=8)
+    labels, lengths = np.array([[7, 6, 5, 7], [6, 5, 0, 0]], np.int32), np.array([4, 2], np.int32)
+    for name in whole.parameters:
+        whole.parameters[name][...] = net.parameters[name]
+    for name in half.parameters:
+        half.parameters[name][...] = net.parameters[name.replace("output", "middle")]
+    whole.pack()
+    half.pack()
+    losses = net.loss_and_gradient(FRAMES, LENGTHS, LABELS, LABEL_LENGTHS, 5, (labels, lengths))
+    np.testing.assert_allclose(losses, step(whole, 5), rtol=1e-6)
+    half.loss_and_gradient(FRAMES, LENGTHS, labels, lengths, 5)
+    for name in net.parameters:
+        expected = whole.gradient[name] if name in whole.parameters else 0.0
+        if not name.startswith("output") and name.replace("middle", "output") in half.parameters:
+            expected = expected + 0.4 * half.gradient[name.replace("middle", "output")]
+        np.testing.assert_allclose(net.gradient[name], expected, rtol=1e-4, atol=1e-5, err_msg=name)
+    np.testing.assert_array_equal(net.log_probs(FRAMES, LENGTHS), whole.log_probs(FRAMES, LENGTHS))
+
+
+def test_the_middle_layer_learns_the_same_labels_unless_others_are_given() -> None:
+    net = deep(3, 5)
+    step(net, 1)
+    same = net.gradient.vector.copy()
+    net.loss_and_gradient(FRAMES, LENGTHS, LABELS, LABEL_LENGTHS, 1, (LABELS, LABEL_LENGTHS))
+    np.testing.assert_array_equal(net.gradient.vector, same)
+    net.loss_and_gradient(FRAMES, LENGTHS, LABELS, LABEL_LENGTHS, 1, (LABELS[::-1].copy(), LABEL_LENGTHS[::-1].copy()))
+    assert np.any(net.gradient.vector != same)
+
+
+def test_an_utterance_that_does_not_fit_adds_nothing_in_the_middle_either() -> None:
+    net, labels = deep(4, 5, dropout=0.0), np.tile(np.array([1, 2], np.int32), (2, 4))
+    losses = net.loss_and_gradient(FRAMES, LENGTHS, labels, np.array([8, 8], np.int32), 3)
+    assert losses[1] == np.inf
+    together = net.gradient.vector.copy()
+    net.loss_and_gradient(FRAMES[:, :1], LENGTHS[:1], labels[:1], np.array([8], np.int32), 3)
+    np.testing.assert_allclose(together, net.gradient.vector, rtol=1e-4, atol=1e-6)
+    assert np.any(together != 0)
+
+
+def test_a_single_layer_has_no_middle() -> None:
+    with pytest.raises(UsageError, match="intermediate: a single layer has no middle"):
+        deep(1, 5)

@@ -146,6 +146,16 @@ def test_dropout_is_a_function_of_the_seed(backend: Backend) -> None:
     assert abs(agreement - (0.4**2 + 0.6**2)) < 0.1  # another seed, an independent mask
 
 
+@pytest.mark.parametrize("shape", [(1,), (7,), (5, 3, 67)], ids=str)
+def test_axpy(backend: Backend, shape: tuple[int, ...]) -> None:
+    x, before = np.random.default_rng(15).standard_normal((2, *shape)).astype(np.float32)
+    y = backend.to_device(before.copy())
+    backend.axpy(-0.3, backend.to_device(x), y)
+    assert_close(backend.to_host(y), before + np.float32(-0.3) * x.astype(np.float64), 1e-6)
+    with pytest.raises(ValueError, match="y must have the shape"):
+        backend.axpy(1.0, y, backend.zeros((2,)))
+
+
 @pytest.mark.parametrize("size", [1, 7, 1003])
 def test_sgd_step(backend: Backend, size: int) -> None:
     rng = np.random.default_rng(4)

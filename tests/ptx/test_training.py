@@ -17,7 +17,8 @@ LABELS = np.array([[1, 2, 2, 3], [3, 1, 2, 0], [2, 0, 0, 0]], np.int32)
 
 
 def config(cell: str, hidden: int = 12) -> NetworkConfig:
-    return NetworkConfig(inputs=5, outputs=5, cell=cell, layers=2, hidden=hidden, stack=2, dropout=0.25)
+    shape = {"cell": cell, "layers": 2, "hidden": hidden, "stack": 2}
+    return NetworkConfig(inputs=5, outputs=5, middle=5, **shape, dropout=0.25, intermediate=0.5)
 
 
 def train(backend: Backend, cell: str, steps: int = STEPS) -> tuple[Network, np.ndarray, list[float]]:
