@@ -34,6 +34,16 @@ WordBonusOption = Annotated[
     float | None,
     typer.Option("--word-bonus", metavar="X", help="Added for each word (natural logarithm).", rich_help_panel=_PANEL),
 ]
+BlankPenaltyOption = Annotated[
+    float | None,
+    typer.Option(
+        "--blank-penalty",
+        metavar="X",
+        min=0,
+        help="Taken off the blank at each step (natural logarithm).",
+        rich_help_panel=_PANEL,
+    ),
+]
 LexiconOption = Annotated[
     Path | None,
     typer.Option(
@@ -64,6 +74,7 @@ def choice(
     lm: Path | None = None,
     lm_weight: float | None = None,
     word_bonus: float | None = None,
+    blank_penalty: float | None = None,
     lexicon: Path | None = None,
     hotwords: Path | None = None,
     hot_boost: float | None = None,
@@ -72,4 +83,4 @@ def choice(
     """What the options ask for."""
     from asr.decoding.choice import DecodingChoice
 
-    return DecodingChoice(beam, lm, lm_weight, word_bonus, lexicon, hotwords, hot_boost, nbest)
+    return DecodingChoice(beam, lm, lm_weight, word_bonus, blank_penalty, lexicon, hotwords, hot_boost, nbest)

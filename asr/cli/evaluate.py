@@ -11,6 +11,7 @@ import typer
 from asr.cli import messages
 from asr.cli.decoding import (
     BeamOption,
+    BlankPenaltyOption,
     HotBoostOption,
     HotwordsOption,
     LexiconOption,
@@ -53,6 +54,7 @@ def evaluate(
     lm: LmOption = None,
     lm_weight: LmWeightOption = None,
     word_bonus: WordBonusOption = None,
+    blank_penalty: BlankPenaltyOption = None,
     lexicon: LexiconOption = None,
     hotwords: HotwordsOption = None,
     hot_boost: HotBoostOption = None,
@@ -68,7 +70,7 @@ def evaluate(
     from asr.details import write_details
 
     utterances = open_corpus(corpus, run_commands)
-    decoding = choice(beam, lm, lm_weight, word_bonus, lexicon, hotwords, hot_boost)
+    decoding = choice(beam, lm, lm_weight, word_bonus, blank_penalty, lexicon, hotwords, hot_boost)
     result = evaluation.evaluate(open_recognizer(model, device, threads, batch, decoding, vtln), utterances)
     for name, error in result.failures:
         messages.say(f"{name}: {error}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from asr.cli import messages
-from asr.cli.decoding import LmWeightOption, WordBonusOption
+from asr.cli.decoding import BlankPenaltyOption, LmWeightOption, WordBonusOption
 from asr.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -26,12 +26,13 @@ def bundle(
     out: Annotated[Path, typer.Option("--out", metavar="OUT", help="The model file to write.")],
     lm_weight: LmWeightOption = None,
     word_bonus: WordBonusOption = None,
+    blank_penalty: BlankPenaltyOption = None,
     beam: Annotated[int, typer.Option("--beam", metavar="N", min=1, help="Readings kept at each step.")] = 32,
     half: Annotated[bool, typer.Option("--half", help="Keep the weights in float16, at half the size.")] = False,
 ) -> None:
     """Write a model file that carries its language model, and decodes with it unless told otherwise.
 
-    Weight and bonus are those that `asr lm tune` has stored beside MODEL, where they are not given.
+    Weight, bonus and penalty are those that `asr lm tune` has stored beside MODEL, where they are not given.
     """
     from asr.decoding.choice import DecodingChoice, open_decoder
     from asr.decoding.choice import bundle as put_together
@@ -40,7 +41,9 @@ def bundle(
     if out.suffix != SUFFIX:
         raise UsageError(f"--out {out}: a model file's name ends in {SUFFIX}")
     loaded = Model.load(model)
-    wanted = DecodingChoice(beam=beam, language=lm, lm_weight=lm_weight, word_bonus=word_bonus)
+    wanted = DecodingChoice(
+        beam=beam, language=lm, lm_weight=lm_weight, word_bonus=word_bonus, blank_penalty=blank_penalty
+    )
     decoder = open_decoder(loaded, wanted, beside=Path(model))
     assert decoder is not None  # since a beam is asked for
     put_together(loaded, decoder).save(out, half or loaded.is_half)

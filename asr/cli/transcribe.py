@@ -14,6 +14,7 @@ import typer
 from asr.cli import messages
 from asr.cli.decoding import (
     BeamOption,
+    BlankPenaltyOption,
     HotBoostOption,
     HotwordsOption,
     LexiconOption,
@@ -63,6 +64,7 @@ def transcribe(
     lm: LmOption = None,
     lm_weight: LmWeightOption = None,
     word_bonus: WordBonusOption = None,
+    blank_penalty: BlankPenaltyOption = None,
     lexicon: LexiconOption = None,
     hotwords: HotwordsOption = None,
     hot_boost: HotBoostOption = None,
@@ -75,7 +77,7 @@ def transcribe(
     --format json prints one JSON object a line, with --nbest other readings too. A recording that cannot be read is
     reported and the rest go on.
     """
-    decoding = choice(beam, lm, lm_weight, word_bonus, lexicon, hotwords, hot_boost, nbest)
+    decoding = choice(beam, lm, lm_weight, word_bonus, blank_penalty, lexicon, hotwords, hot_boost, nbest)
     chosen = list(dict.fromkeys(formats or ["txt"]))
     single = len(paths) == 1 and not os.path.isdir(paths[0])
     _check_formats(chosen, single, printed=out is None)

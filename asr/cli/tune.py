@@ -33,9 +33,10 @@ def tune(
     threads: ThreadsOption = None,
     batch: BatchOption = None,
 ) -> None:
-    """Find the weight of a language model and the bonus of a word that make the fewest errors on development data.
+    """Find the weight of a language model, the bonus of a word and the penalty of the blank that make the fewest errors
+    on development data.
 
-    Prints the word error rate of every pair tried, in percent, and stores the best beside a model file, where
+    Prints the word error rate of all settings tried, in percent, and stores the best beside a model file, where
     transcribe, evaluate and model bundle find them. Never tune on the data that a figure is reported of.
     """
     from asr.corpora import open_corpus
@@ -50,24 +51,29 @@ def tune(
     log_probs, texts = _hear(recognizer, utterances)
     step = recognizer.model.step_seconds
     found = search(recognizer.decoder, log_probs, texts, step, comparable(recognizer.model))
-    print(table(found))
+    for penalty in sorted({point.blank_penalty for point in found.points}):
+        print(f"blank penalty {penalty:g}")
+        print(table(found, penalty))
     best = found.best
     wrong = f"{100 * best.score.wer:.2f} % words wrong"
-    print(f"best: --lm-weight {best.lm_weight:g} --word-bonus {best.word_bonus:g}, {wrong}")
+    settings = f"--lm-weight {best.lm_weight:g} --word-bonus {best.word_bonus:g} --blank-penalty {best.blank_penalty:g}"
+    print(f"best: {settings}, {wrong}")
     if model not in bundled():
-        messages.say(f"stored in {Tuned(lm.name, best.lm_weight, best.word_bonus).save(Path(model))}")
+        tuned = Tuned(lm.name, best.lm_weight, best.word_bonus, best.blank_penalty)
+        messages.say(f"stored in {tuned.save(Path(model))}")
 
 
-def table(found: Tuning) -> str:
-    """Word error rates in percent, a row for each weight and a column for each bonus; the best has a star."""
-    rates = {(point.lm_weight, point.word_bonus): 100 * point.score.wer for point in found.points}
-    bonuses = sorted({bonus for _, bonus in rates})
+def table(found: Tuning, penalty: float) -> str:
+    """Word error rates in percent at one penalty, a row for each weight and a column for each bonus; the best has a
+    star."""
+    points = {(p.lm_weight, p.word_bonus): p for p in found.points if p.blank_penalty == penalty}
+    bonuses = sorted({bonus for _, bonus in points})
     rows = [["weight \\ bonus", *(f"{bonus:g} " for bonus in bonuses)]]
-    for weight in sorted({weight for weight, _ in rates}):
+    for weight in sorted({weight for weight, _ in points}):
         row = [f"{weight:g}"]
         for bonus in bonuses:
-            star = "*" if (weight, bonus) == (found.best.lm_weight, found.best.word_bonus) else " "
-            row.append(f"{rates[weight, bonus]:.2f}{star}" if (weight, bonus) in rates else "")
+            point = points.get((weight, bonus))
+            row.append(f"{100 * point.score.wer:.2f}{'*' if point is found.best else ' '}" if point else "")
         rows.append(row)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(" ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)

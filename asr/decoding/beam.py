@@ -4,6 +4,7 @@ The score of a text is the logarithm of its probability by the sound, summed ove
 
     for each word   lm_weight ln P(word | words before) + word_bonus
     at the end      lm_weight ln P(end | words before)
+    each blank      - blank_penalty, within each path
     hot words       their boosts
 
 (shallow fusion). With a model of characters the same is added for each character. A word that the model lacks may be
@@ -58,6 +59,8 @@ class BeamOptions:
     lm_weight : >= 0, of the language model against the sound
     word_bonus : natural logarithm, for each word (or character, with a model of characters); the language model makes
         long texts unlikely, and this balances it
+    blank_penalty : natural logarithm, taken off the blank's at each step: where a network does not know a voice it is
+        too sure of blanks, and leaves the language model little to choose from
     nbest : >= 1, readings wanted of each utterance
     floor : natural logarithm; labels less likely than this at a step are not tried there
     unknown_letter : natural logarithm, charged for each letter of a word that the language model lacks; None: what a
@@ -67,6 +70,7 @@ class BeamOptions:
     beam: int = 32
     lm_weight: float = 0.5
     word_bonus: float = 0.0
+    blank_penalty: float = 0.0
     nbest: int = 1
     floor: float = -9.0
     unknown_letter: float | None = None
@@ -75,6 +79,7 @@ class BeamOptions:
         require(self.beam >= 1, f"beam: {self.beam} is below 1")
         require(0 <= self.lm_weight < math.inf, f"lm_weight: {self.lm_weight} is not a number from 0 on")
         require(math.isfinite(self.word_bonus), f"word_bonus: {self.word_bonus} is not a finite number")
+        require(0 <= self.blank_penalty < math.inf, f"blank_penalty: {self.blank_penalty} is not a number from 0 on")
         require(1 <= self.nbest <= self.beam, f"nbest: {self.nbest} is not within 1 and the beam, {self.beam}")
         require(self.floor < 0, f"floor: {self.floor} is not below 0")
         letter = self.unknown_letter or 0.0
@@ -121,7 +126,8 @@ class BeamDecoder:
         options = self.options
         language = [f"{self._language} with weight {options.lm_weight:g}"] if self._language else []
         bonus = [f"word bonus {options.word_bonus:g}"] if options.word_bonus else []
-        return ", ".join([f"beam {options.beam}", *language, *bonus, *self._known])
+        penalty = [f"blank penalty {options.blank_penalty:g}"] if options.blank_penalty else []
+        return ", ".join([f"beam {options.beam}", *language, *bonus, *penalty, *self._known])
 
     def with_options(self, options: BeamOptions) -> BeamDecoder:
         """The same with other options; both share their memory, so that one thread at a time may use them."""
@@ -153,6 +159,8 @@ class BeamDecoder:
                 size = self.alphabet.size
                 raise UsageError(f"this alphabet decodes log-probabilities [T, {size}], not {list(array.shape)}")
         options = self.options
+        if options.blank_penalty:
+            arrays = [_penalised(array, options.blank_penalty) for array in arrays]
         grammar = self._grammar._replace(weight=options.lm_weight, bonus=options.word_bonus)
         if options.unknown_letter is not None:
             grammar = grammar._replace(spelling=uniform_automaton(options.unknown_letter))
@@ -176,6 +184,13 @@ class BeamDecoder:
         places = zip(reading.first.tolist(), reading.stop.tolist(), reading.peak.tolist(), strict=True)
         symbols = [Symbol(character, *place) for character, place in zip(characters, places, strict=True)]
         return compose(symbols, step_seconds, reading.score)
+
+
+def _penalised(log_probs: np.ndarray, penalty: float) -> np.ndarray:
+    """With a blank that is less likely than it was."""
+    changed = log_probs.copy()
+    changed[:, BLANK] -= penalty
+    return changed
 
 
 def _grammar(

@@ -17,6 +17,7 @@ from asr.language import NgramModel, read_arpa
 from asr.model import Model
 
 GREEDY = 0  # the beam of greedy decoding
+TUNABLE = "lm_weight", "word_bonus", "blank_penalty"  # what is tuned
 TUNED = ".decoding.toml"  # in place of a model file's suffix: what was tuned for it
 
 
@@ -28,7 +29,7 @@ class DecodingChoice:
     ----------
     beam : readings kept at each step; 0: greedy decoding, which nothing else goes with
     language : a language model, or its ARPA file
-    lm_weight, word_bonus : as `BeamOptions` has them
+    lm_weight, word_bonus, blank_penalty : as `BeamOptions` has them
     lexicon : the only words that may be recognised, or a file of them
     hotwords : to be preferred, or a file of them
     hot_boost : of the hot words of a file that have none of their own
@@ -39,6 +40,7 @@ class DecodingChoice:
     language: NgramModel | str | Path | None = None
     lm_weight: float | None = None
     word_bonus: float | None = None
+    blank_penalty: float | None = None
     lexicon: Sequence[str] | Path | None = None
     hotwords: Sequence[HotWord] | Path | None = None
     hot_boost: float | None = None
@@ -57,6 +59,7 @@ class Tuned:
     language: str
     lm_weight: float
     word_bonus: float
+    blank_penalty: float = 0.0
 
     def save(self, model: Path) -> Path:
         """Write it beside the model file; returns where. OutputError where it cannot be written."""
@@ -124,8 +127,8 @@ def _options(model: Model, choice: DecodingChoice, tuned: Tuned | None) -> BeamO
     if choice.language is not None:
         options = BeamOptions()
     if tuned:
-        options = replace(options, lm_weight=tuned.lm_weight, word_bonus=tuned.word_bonus)
-    asked = {name: getattr(choice, name) for name in ("beam", "lm_weight", "word_bonus", "nbest")}
+        options = replace(options, **{name: getattr(tuned, name) for name in TUNABLE})
+    asked = {name: getattr(choice, name) for name in ("beam", *TUNABLE, "nbest")}
     return replace(options, **{name: value for name, value in asked.items() if value is not None})
 
 

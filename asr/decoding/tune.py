@@ -1,14 +1,17 @@
-"""The weight of a language model and the bonus of a word that make the fewest errors on development data.
+"""The weight of a language model, the bonus of a word and the penalty of the blank that make the fewest errors on
+development data.
 
-The network is run once; then the utterances are decoded with every pair of a coarse grid, and twice more around the
-best of them with half the distances. Where the data are of several corpora, it is the mean of their error rates that is
-made small: no corpus is served worse because another one is larger or harder.
+The network is run once; then the utterances are decoded with every weight and bonus of a coarse grid and no penalty,
+with several penalties at the best weight, since a penalty asks for less of a bonus, and twice around the best of all
+with smaller distances. Where the data are of several corpora, it is the mean of their error rates that is made small:
+no corpus is served worse because another one is larger or harder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -18,17 +21,23 @@ from asr.scoring import Score, score
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
-STEPS = (0.125, 0.5), (0.0625, 0.25)  # of weight and bonus, around the best
-AROUND = (-1, 0, 1)
-MOST = len(WEIGHTS) * len(BONUSES) + len(STEPS) * (len(AROUND) ** 2 - 1)  # pairs that are tried
+PENALTIES, LESS = (0.5, 1.0, 1.5, 2.0), (0.0, -1.0, -2.0)  # each with so much less of a bonus
+STEPS = (0.125, 0.5, 0.25), (0.0625, 0.25, 0.125)  # of weight, bonus and penalty, around the best
+AROUND = tuple(
+    move for move in product((-1, 0, 1), repeat=3) if any(move) and 0 in (move[0], move[2])
+)  # weight and penalty do not move at once
+MOST = len(WEIGHTS) * len(BONUSES) + len(PENALTIES) * len(LESS) + len(STEPS) * len(AROUND)  # settings that are tried
+
+Settings = tuple[float, float, float]  # weight, bonus, penalty
 
 
 @dataclass(frozen=True)
 class Point:
-    """What one pair of settings comes to, by group of utterances."""
+    """What some settings come to, by group of utterances."""
 
     lm_weight: float
     word_bonus: float
+    blank_penalty: float
     groups: Mapping[str, Score]
 
     @property
@@ -39,13 +48,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Tuning:
-    """Every pair that was tried, in order of weight and bonus."""
+    """All settings that were tried, in order of penalty, bonus and weight."""
 
     points: tuple[Point, ...]
 
     @property
     def best(self) -> Point:
-        """The least word error rate; where equal the least character error rate, then the smallest weight."""
+        """The least word error rate; where equal the least character error rate, then the smallest penalty and
+        weight."""
         return min(self.points, key=_rank)
 
 
@@ -58,18 +68,19 @@ def tune(
     report: Callable[[Point], None] = lambda point: None,
     lm_weight: float | None = None,
     word_bonus: float | None = None,
+    blank_penalty: float | None = None,
     groups: Sequence[str] | None = None,
 ) -> Tuning:
-    """Search weight and bonus.
+    """Search weight, bonus and penalty.
 
     Parameters
     ----------
-    decoder : with a language model; its own weight and bonus do not matter
+    decoder : with a language model; its own settings do not matter
     utterances : log-probabilities [T, C] each
     references : what was said in each
     same : what is done to both texts before they are compared
     report : told of each point when it is known
-    lm_weight, word_bonus : not searched, but taken as it is, where it is given
+    lm_weight, word_bonus, blank_penalty : not searched, but taken as it is, where it is given
     groups : the group of each utterance, as its corpus; each group counts alike; None: all are of one
 
     UsageError without an utterance.
@@ -80,32 +91,42 @@ def tune(
     members: dict[str, list[int]] = {}
     for index, group in enumerate(groups or [""] * len(utterances)):
         members.setdefault(group, []).append(index)
-    known: dict[tuple[float, float], Point] = {}
+    given = lm_weight, word_bonus, blank_penalty
+    known: dict[Settings, Point] = {}
 
-    def try_each(pairs: Iterable[tuple[float, float]]) -> None:
-        for weight, bonus in pairs:
-            if (weight, bonus) in known or weight < 0:
+    def try_each(wanted: Iterable[Settings]) -> Settings:
+        """Those that are new; the best of all that are known."""
+        for proposed in wanted:
+            weight, bonus, penalty = settings = _with_given(proposed, given)
+            if settings in known or weight < 0 or penalty < 0:
                 continue
-            other = decoder.with_options(replace(decoder.options, lm_weight=weight, word_bonus=bonus, nbest=1))
-            texts = [same(readings[0].text) for readings in other.decode_each(utterances, step_seconds)]
+            options = replace(decoder.options, lm_weight=weight, word_bonus=bonus, blank_penalty=penalty, nbest=1)
+            readings = decoder.with_options(options).decode_each(utterances, step_seconds)
+            texts = [same(found[0].text) for found in readings]
             scores = {
                 group: score([expected[index] for index in indices], [texts[index] for index in indices])
                 for group, indices in members.items()
             }
-            known[weight, bonus] = Point(weight, bonus, scores)
-            report(known[weight, bonus])
-
-    weights = WEIGHTS if lm_weight is None else (lm_weight,)
-    bonuses = BONUSES if word_bonus is None else (word_bonus,)
-    try_each((weight, bonus) for weight in weights for bonus in bonuses)
-    rows, columns = AROUND if lm_weight is None else (0,), AROUND if word_bonus is None else (0,)
-    for of_weight, of_bonus in STEPS:
+            known[settings] = Point(*settings, scores)
+            report(known[settings])
         best = min(known.values(), key=_rank)
-        try_each((best.lm_weight + i * of_weight, best.word_bonus + j * of_bonus) for i in rows for j in columns)
-    return Tuning(tuple(known[pair] for pair in sorted(known)))
+        return best.lm_weight, best.word_bonus, best.blank_penalty
+
+    weight, bonus, _ = try_each((weight, bonus, 0.0) for weight, bonus in product(WEIGHTS, BONUSES))
+    best = try_each((weight, bonus + less, penalty) for penalty, less in product(PENALTIES, LESS))
+    for step in STEPS:
+        w, b, p = best
+        best = try_each((w + i * step[0], b + j * step[1], p + k * step[2]) for i, j, k in AROUND)
+    return Tuning(tuple(known[settings] for settings in sorted(known, key=lambda settings: settings[::-1])))
 
 
-def _rank(point: Point) -> tuple[float, float, int, int, float, float]:
+def _with_given(settings: Settings, given: tuple[float | None, float | None, float | None]) -> Settings:
+    weight, bonus, penalty = (one if fixed is None else fixed for one, fixed in zip(settings, given, strict=True))
+    return weight, bonus, penalty
+
+
+def _rank(point: Point) -> tuple[float, float, int, int, float, float, float]:
     scores, total = [score for score in point.groups.values() if score.words.reference], point.score
     wer, cer = (sum(getattr(score, name) for score in scores) for name in ("wer", "cer"))
-    return wer, cer, total.words.errors, total.characters.errors, point.lm_weight, abs(point.word_bonus)
+    settings = point.blank_penalty, point.lm_weight, abs(point.word_bonus)
+    return wer, cer, total.words.errors, total.characters.errors, *settings

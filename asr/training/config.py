@@ -212,8 +212,8 @@ class LanguageConfig:
     prune : n-grams that change the perplexity by less than this share go; without it, none do
     max_ngrams : so many stay, of all orders together; without it, all
     weights : of the transcripts and of each other text; empty: those that suit the development transcripts best
-    lm_weight, word_bonus : of decoding, as `BeamOptions` has them; those that are not given are tuned on development
-        data
+    lm_weight, word_bonus, blank_penalty : of decoding, as `BeamOptions` has them; those that are not given are tuned
+        on development data
     beam : readings kept at each step
     """
 
@@ -223,6 +223,7 @@ class LanguageConfig:
     weights: tuple[float, ...] = ()
     lm_weight: float | None = None
     word_bonus: float | None = None
+    blank_penalty: float | None = None
     beam: int = 32
 
     def __post_init__(self) -> None:
@@ -233,6 +234,8 @@ class LanguageConfig:
         weight, bonus = self.lm_weight or 0.0, self.word_bonus or 0.0
         require(0 <= weight < math.inf, f"lm_weight: {weight} is not a number from 0 on")
         require(math.isfinite(bonus), f"word_bonus: {bonus} is not a finite number")
+        penalty = self.blank_penalty or 0.0
+        require(0 <= penalty < math.inf, f"blank_penalty: {penalty} is not a number from 0 on")
         require(self.beam >= 1, f"beam: {self.beam} is below 1")
 
 

@@ -22,7 +22,7 @@ from asr.alphabet import Alphabet
 from asr.corpora.utterance import Utterance
 from asr.decoding import greedy
 from asr.decoding.beam import BeamDecoder, BeamOptions
-from asr.decoding.choice import bundle
+from asr.decoding.choice import TUNABLE, bundle
 from asr.decoding.tune import MOST, Point, Tuning, tune
 from asr.errors import UsageError
 from asr.language.build import BuildConfig, Built, build, check
@@ -137,13 +137,12 @@ def carrying(
         best = _tune(decoder, posteriors, references, corpora, model.step_seconds, config, progress).best
         for line in _told(posteriors, references, corpora, model, best, config.text):
             progress.message(line)
-        language = replace(language, lm_weight=best.lm_weight, word_bonus=best.word_bonus, weights=built.weights)
+        language = replace(language, weights=built.weights, **{name: getattr(best, name) for name in TUNABLE})
         scores = {"dev_cer_lm": best.score.cer, "dev_wer_lm": best.score.wer}
     built = build([sources.every, *sources.others], sources.config(language))
     progress.message(_described(built, sources))
-    assert language.lm_weight is not None  # or `require_tunable` has refused
-    assert language.word_bonus is not None
-    options = BeamOptions(language.beam, language.lm_weight, language.word_bonus)
+    found = {name: getattr(language, name) for name in TUNABLE}
+    options = BeamOptions(language.beam, **{name: value for name, value in found.items() if value is not None})
     carried = bundle(model, BeamDecoder(model.alphabet, options, built.model, threads=backend.threads))
     return replace(carried, provenance=_provenance(model, scores, sources))
 
@@ -173,9 +172,8 @@ def _tune(
     config: TrainingConfig,
     progress: Progress,
 ) -> Tuning:
-    """Every pair of weight and bonus that may be taken."""
-    language = config.language
-    given = {"lm_weight": language.lm_weight, "word_bonus": language.word_bonus}
+    """All settings that may be taken."""
+    given = {name: getattr(config.language, name) for name in TUNABLE}
     same = partial(clean, config=config.text)
     progress.begin(f"decoding {len(references)} development utterances with a language model", MOST)
     try:
@@ -199,7 +197,7 @@ def _told(
     texts = [clean(greedy.decode(one, model.alphabet, model.step_seconds).text, config) for one in posteriors]
     yield (
         f"development words wrong: {score(references, texts).wer:.2%} greedily, {best.score.wer:.2%} with the language "
-        f"model (weight {best.lm_weight:g}, word bonus {best.word_bonus:g})"
+        f"model (weight {best.lm_weight:g}, word bonus {best.word_bonus:g}, blank penalty {best.blank_penalty:g})"
     )
     for corpus, of_corpus in best.groups.items() if len(best.groups) > 1 else ():
         pairs = [(r, t) for r, t, c in zip(references, texts, corpora, strict=True) if c == corpus]

@@ -137,6 +137,20 @@ def test_a_wide_beam_ranks_every_text_by_the_definition(
         assert found[0].text == max(expected, key=lambda text: expected[text])
 
 
+@pytest.mark.parametrize("kind", ["words", "letters"])
+def test_a_penalty_makes_the_blank_less_likely(kind: str, request: pytest.FixtureRequest) -> None:
+    language: NgramModel = request.getfixturevalue(kind)
+    log_probs = posteriors(11, 5)
+    before = log_probs.copy()
+    less = log_probs - np.array([1.25, 0, 0, 0], np.float32)
+    expected = {text: mass + language_score(language, text, WIDE) for text, mass in masses(less).items()}
+    decoder = BeamDecoder(ALPHABET, replace(WIDE, blank_penalty=1.25), language, threads=1)
+    (found,) = decoder.decode_each([log_probs], STEP)
+    assert {each.text: each.score for each in found} == pytest.approx(expected, abs=1e-4)
+    np.testing.assert_array_equal(log_probs, before)
+    assert "blank penalty 1.25" in decoder.describe()
+
+
 def test_a_language_model_turns_the_balance(words: NgramModel) -> None:
     log_probs = along("a_ bb", 0.6)  # "a b" by the sound; "b" is no word
     alone = BeamDecoder(ALPHABET).decode_each([log_probs], STEP)[0][0]
@@ -261,6 +275,8 @@ def test_what_does_not_fit_is_refused(words: NgramModel) -> None:
         {"lm_weight": -0.1},
         {"lm_weight": math.inf},
         {"word_bonus": math.nan},
+        {"blank_penalty": -0.5},
+        {"blank_penalty": math.inf},
         {"nbest": 0},
         {"nbest": 33},
         {"floor": 0.0},

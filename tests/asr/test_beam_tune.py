@@ -17,7 +17,7 @@ from asr.config import to_table
 from asr.decoding.beam import BeamDecoder, BeamOptions
 from asr.decoding.choice import DecodingChoice, Tuned, open_decoder
 from asr.decoding.hotwords import HotWord
-from asr.decoding.tune import BONUSES, WEIGHTS, tune
+from asr.decoding.tune import BONUSES, PENALTIES, WEIGHTS, tune
 from asr.errors import ModelError, UsageError
 from asr.language import NgramModel, read_arpa
 from asr.language.pack import from_arrays, to_arrays
@@ -56,7 +56,8 @@ def test_tuning_finds_what_reads_best(language: NgramModel) -> None:
     assert len(heard) == len(found.points)
     best = found.best
     assert best.score.words.errors == min(point.score.words.errors for point in found.points)
-    again = BeamDecoder(ALPHABET, BeamOptions(lm_weight=best.lm_weight, word_bonus=best.word_bonus), language)
+    options = BeamOptions(lm_weight=best.lm_weight, word_bonus=best.word_bonus, blank_penalty=best.blank_penalty)
+    again = BeamDecoder(ALPHABET, options, language)
     texts = [readings[0].text for readings in again.decode_each([unsure], STEP)]
     assert (texts == ["abab"]) == (best.score.words.errors == 0)
 
@@ -64,6 +65,8 @@ def test_tuning_finds_what_reads_best(language: NgramModel) -> None:
 def test_what_is_given_is_not_searched(language: NgramModel) -> None:
     def tried(**given: float) -> tuple[set[float], set[float]]:
         points = tune(BeamDecoder(ALPHABET, language=language), [along("_ab_", 0.9)], ["ab"], STEP, **given).points
+        penalties = {point.blank_penalty for point in points}
+        assert penalties == {given["blank_penalty"]} if "blank_penalty" in given else penalties > set(PENALTIES)
         return {point.lm_weight for point in points}, {point.word_bonus for point in points}
 
     weights, bonuses = tried(lm_weight=0.3)
@@ -73,6 +76,17 @@ def test_what_is_given_is_not_searched(language: NgramModel) -> None:
     assert weights > set(WEIGHTS)
     assert bonuses == {-0.7}
     assert tried(lm_weight=3.0, word_bonus=5.0) == ({3.0}, {5.0})
+    assert tried(lm_weight=3.0, word_bonus=5.0, blank_penalty=0.3) == ({3.0}, {5.0})
+
+
+def test_a_penalty_is_found(language: NgramModel) -> None:
+    """Sound that is nearly sure of blanks where "b" was said."""
+    faint = along("_a_b_", 0.97)
+    faint[3] = np.log([0.8, 0.001, 0.004, 0.195])
+    found = tune(BeamDecoder(ALPHABET, language=language), [faint], ["ab"], STEP, lm_weight=0.0, word_bonus=0.0)
+    assert found.best.score.words.errors == 0
+    assert 1.3 < found.best.blank_penalty < 2
+    assert all(point.score.words.errors for point in found.points if point.blank_penalty == 0)
 
 
 def test_each_group_counts_alike(language: NgramModel) -> None:
@@ -93,11 +107,12 @@ def test_nothing_can_be_tuned_on_nothing(language: NgramModel) -> None:
 
 def test_settings_are_found_beside_the_model_for_the_same_language_model(arpa: Path, tmp_path: Path) -> None:
     beside = tmp_path / "model.safetensors"
-    path = Tuned(arpa.name, 0.75, 2.5).save(beside)
+    path = Tuned(arpa.name, 0.75, 2.5, 1.25).save(beside)
     assert path == tmp_path / "model.decoding.toml"
     decoder = open_decoder(make_model(), DecodingChoice(language=arpa), beside=beside)
     assert decoder is not None
     assert (decoder.options.lm_weight, decoder.options.word_bonus) == (0.75, 2.5)
+    assert decoder.options.blank_penalty == 1.25
     asked = open_decoder(make_model(), DecodingChoice(language=arpa, lm_weight=0.125), beside=beside)
     assert asked is not None
     assert (asked.options.lm_weight, asked.options.word_bonus) == (0.125, 2.5)

@@ -75,6 +75,8 @@ def test_a_lexicon_and_hot_words(run_asr: RunAsr, model_file: Path, noise: Noise
         (["--lexicon", "none.txt"], "none.txt: cannot be read"),
         (["--hotwords", "none.txt"], "none.txt: cannot be read"),
         (["--word-bonus", "inf"], "word_bonus: inf is not a finite number"),
+        (["--blank-penalty", "inf"], "blank_penalty: inf is not a number from 0 on"),
+        (["--beam", "0", "--blank-penalty", "1"], "blank_penalty: not with a beam of 0"),
     ],
 )
 def test_wrong_options_are_one_line(
@@ -101,11 +103,17 @@ def test_tune_bundle_and_decode(run_asr: RunAsr, tone_run: Path, tone_corpus: Pa
     assert f"stored in {tmp_path / 'tones.decoding.toml'}" in tuned.err
     bundled = run_asr("model", "bundle", model, "--lm", arpa, "--beam", 6, "--out", out)
     assert bundled.code == 0, bundled.err
-    weight, bonus = (
-        float(tuned.out.split(f"--{name} ")[1].split()[0].rstrip(",")) for name in ("lm-weight", "word-bonus")
+    assert "blank penalty 0.5" in tuned.out
+    weight, bonus, penalty = (
+        float(tuned.out.split(f"--{name} ")[1].split()[0].rstrip(","))
+        for name in ("lm-weight", "word-bonus", "blank-penalty")
     )
     assert f"with weight {weight:g}" in bundled.err
     assert f"word bonus {bonus:g}" in bundled.err or bonus == 0
+    assert f"blank penalty {penalty:g}" in bundled.err or penalty == 0
+    other = tmp_path / "other.safetensors"
+    given = run_asr("model", "bundle", model, "--lm", arpa, "--blank-penalty", 0.75, "--out", other)
+    assert "blank penalty 0.75" in given.err
     info = run_asr("info", out)
     assert "language model" in info.out
     scores = [json.loads(run_asr("evaluate", corpus, "--model", path, "--json").out)["wer"] for path in (model, out)]
