@@ -61,7 +61,8 @@ class FeatureCache:
         self.voices: Sequence[Utterance] = ()
         self._memory: dict[Path, np.ndarray] = {}
         self._lock = threading.Lock()
-        self._settings = [FORMAT, to_table(config), snr_spread, version("librosa"), version("soxr")]
+        settings = [FORMAT, to_table(config), snr_spread, version("librosa"), version("soxr")]
+        self._digest = hashlib.sha256(json.dumps(settings).encode())  # once: hundreds of numbers, for each of many names
 
     def fill(self, wanted: Sequence[tuple[Utterance, Iterable[Copy]]], threads: int) -> list[Lengths | AsrError]:
         """Compute what is missing of the wanted copies; for each utterance, their lengths or why it has none."""
@@ -116,9 +117,10 @@ class FeatureCache:
         return (others or [voice for voice in drawn if voice.id != utterance.id] or drawn)[:VOICES]
 
     def _path(self, utterance: Utterance, copy: Copy) -> Path:
-        key = [self._settings, _source(utterance), copy.variant()]
         voices = [_source(voice) for voice in self._voices(utterance, copy)]
-        name = hashlib.sha256(json.dumps([*key, voices] if voices else key).encode()).hexdigest()
+        digest = self._digest.copy()
+        digest.update(json.dumps([_source(utterance), copy.variant(), voices]).encode())
+        name = digest.hexdigest()
         return self.folder / name[:2] / name[2:34]
 
     def _length(self, path: Path) -> int:
