@@ -75,3 +75,9 @@ def test_full_memory_says_how_much_there_is() -> None:
             backend.zeros((20_000,))
         del kept
         backend.zeros((20_000,))
+
+
+def test_what_goes_on_beside_the_gpu_has_all_cores() -> None:
+    with offline_gpu():
+        assert open_backend("cuda").threads == open_backend("cpu").threads
+        assert open_backend("cuda", threads=3).threads == 3
