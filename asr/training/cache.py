@@ -62,7 +62,7 @@ class FeatureCache:
         self._memory: dict[Path, np.ndarray] = {}
         self._lock = threading.Lock()
         settings = [FORMAT, to_table(config), snr_spread, version("librosa"), version("soxr")]
-        self._digest = hashlib.sha256(json.dumps(settings).encode())  # once: hundreds of numbers, for each of many names
+        self._digest = hashlib.sha256(json.dumps(settings).encode())  # once: it is long, and names are many
 
     def fill(self, wanted: Sequence[tuple[Utterance, Iterable[Copy]]], threads: int) -> list[Lengths | AsrError]:
         """Compute what is missing of the wanted copies; for each utterance, their lengths or why it has none."""
