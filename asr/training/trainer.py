@@ -23,10 +23,11 @@ from asr.corpora.utterance import Utterance
 from asr.errors import DeviceError, ModelError, TrainingError, UsageError
 from asr.files import write_atomically
 from asr.model import Model
-from asr.network import Network, NetworkConfig, NetworkSettings
+from asr.network import Network
 from asr.parameters import Parameters
 from asr.training import checkpoint
 from asr.training.batches import Batch, ahead, epoch_batches
+from asr.training.beginning import first_network, like
 from asr.training.cache import FeatureCache
 from asr.training.checkpoint import State
 from asr.training.communicator import Alone, Communicator
@@ -113,7 +114,7 @@ def train(
             resume = False
     init = Model.load(start) if start else None
     if init:
-        config = _like(init, config)
+        config = like(init, config)
     check_folder(folder, config, resume, spared=BEFORE if start and not config.init else "")
     progress.message(f"device: {backend.describe()}")
     if init:
@@ -131,15 +132,7 @@ def train(
     if sources:  # some may have been left out
         require_tunable(sources, config.language, [example.text for example in held_out.examples])
     provenance = {"trained_on": list(trained_on), "licence": licence, "config": to_table(config), "seed": config.seed}
-    middle = (said or alphabet).size if config.network.intermediate else 0
-    shape = NetworkConfig(
-        inputs=config.features.dimension, outputs=alphabet.size, middle=middle, **dataclasses.asdict(config.network)
-    )
-    parameters = Network.initial(shape, stream(config.seed, "weights"))
-    if init:
-        _take(init.parameters, parameters)
-    with fitting(str(folder), lambda: "take a smaller network (network.hidden, network.layers) or --device cpu"):
-        network = Network(shape, parameters, backend)
+    network = first_network(config, alphabet.size, said.size if said else alphabet.size, init, backend, folder)
     run = Run(config, alphabet, data, held_out, folder, network, progress, provenance, communicator or Alone())
     if resume:
         run.load()
@@ -395,25 +388,6 @@ def _train_first(
 ) -> None:
     """The run before a run, without a language model; it may have been stopped before it wrote anything."""
     train(config, utterances, dev, folder, backend, resume and os.path.isfile(folder / CONFIG), progress, **options)
-
-
-def _take(known: Parameters, parameters: Parameters) -> None:
-    """The weights of a model, where the network has the same; the middle layer's output may be another."""
-    for name, weight in known.items():
-        if parameters.layout.get(name) == weight.shape:
-            parameters[name][...] = weight
-
-
-def _like(model: Model, config: TrainingConfig) -> TrainingConfig:
-    """The settings for going on with a model: features, alphabet and network are its own, but not how it is trained."""
-    shape = {field.name: getattr(model.network, field.name) for field in dataclasses.fields(NetworkSettings)}
-    ways = {name: getattr(config.network, name) for name in ("dropout", "recurrent_dropout", "intermediate")}
-    return dataclasses.replace(
-        config,
-        features=model.features,
-        text=dataclasses.replace(config.text, alphabet=model.alphabet.characters),
-        network=NetworkSettings(**shape | ways),
-    )
 
 
 def _skipped(batch: Batch, losses: np.ndarray, state: State) -> str:

@@ -1,0 +1,48 @@
+"""What a run begins with: a network with random weights, or with those of another model."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from asr.backends import fitting
+from asr.model import Model
+from asr.network import Network, NetworkConfig, NetworkSettings
+from asr.training.config import TrainingConfig
+from asr.training.streams import stream
+from kernels.interface import Backend
+
+
+def like(model: Model, config: TrainingConfig) -> TrainingConfig:
+    """The settings for going on with a model: features, alphabet and network are its own, but not how it is trained."""
+    shape = {field.name: getattr(model.network, field.name) for field in dataclasses.fields(NetworkSettings)}
+    ways = {name: getattr(config.network, name) for name in ("dropout", "recurrent_dropout", "intermediate")}
+    return dataclasses.replace(
+        config,
+        features=model.features,
+        text=dataclasses.replace(config.text, alphabet=model.alphabet.characters),
+        network=NetworkSettings(**shape | ways),
+    )
+
+
+def first_network(
+    config: TrainingConfig, outputs: int, middle: int, init: Model | None, backend: Backend, folder: Path
+) -> Network:
+    """The network before its first update.
+
+    outputs, middle : labels and the blank, of the last layer and of the middle one, if that has a loss
+    init : whose weights are taken where the network has the same; the middle layer's output may be another
+    folder : the run's, to be named where the device's memory is too small
+    """
+    shape = NetworkConfig(
+        inputs=config.features.dimension,
+        outputs=outputs,
+        middle=middle if config.network.intermediate else 0,
+        **dataclasses.asdict(config.network),
+    )
+    parameters = Network.initial(shape, stream(config.seed, "weights"))
+    for name, weight in init.parameters.items() if init else ():
+        if parameters.layout.get(name) == weight.shape:
+            parameters[name][...] = weight
+    with fitting(str(folder), lambda: "take a smaller network (network.hidden, network.layers) or --device cpu"):
+        return Network(shape, parameters, backend)
