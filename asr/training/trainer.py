@@ -99,6 +99,7 @@ def train(
     nothing can be written any more, DeviceError, with a checkpoint left, when the device's memory is full.
     """
     folder, progress, backend = Path(out), progress or automatic(), backend or open_backend()
+    said = load_pronunciations(config.pronunciations) if config.pronunciations else None
     start = config.init
     if config.before and not start:
         start = str(folder / BEFORE / MODEL)
@@ -123,7 +124,6 @@ def train(
     measured = with_prior(config.features, train)
     features = FeatureCache(measured, config.augment.snr_spread, progress, Path(cache) if cache else None)
     alphabet = choose_alphabet(train, config.text)
-    said = load_pronunciations(config.pronunciations) if config.pronunciations else None
     sources = gather(config, train, transcripts, texts, alphabet)
     if sources:
         require_tunable(sources, config.language, [utterance.text for utterance in dev])

@@ -164,3 +164,10 @@ def test_a_run_that_begins_with_such_a_model(changes: dict[str, object], case: C
 def test_a_dictionary_that_nobody_would_learn_from() -> None:
     with pytest.raises(UsageError, match="pronunciations: only the middle layer's loss learns them; set network"):
         load_config("tiny", {"pronunciations": "cmudict"})
+
+
+def test_a_missing_dictionary_is_told_before_anything_is_made(case: Case, tmp_path: Path) -> None:
+    first = dataclasses.replace(case.config, pronunciations="nowhere")
+    with pytest.raises(UsageError, match="nowhere: no such pronouncing dictionary"):
+        case.run(tmp_path / "run", pronunciations="nowhere", before=first)
+    assert not (tmp_path / "run").exists()
