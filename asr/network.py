@@ -34,6 +34,9 @@ class NetworkSettings:
     recurrent_dropout : share of each layer's recurrent weights set to 0, others in each update (Merity et al., 2018)
     intermediate : weight of a second loss while training, of what a dense layer of its own reads in the outputs of the
         middle layer (intermediate CTC; Lee and Watanabe, ICASSP 2021); 0: none
+    consistency : weight of what draws two hearings of each utterance together while training, each with changes to its
+        frames and dropped outputs of its own (consistency-regularised CTC; Yao et al., ICLR 2025): how far apart their
+        posteriors are (Kullback-Leibler), at both outputs; 0: an utterance is heard once
     """
 
     cell: str = "lstm"
@@ -44,6 +47,7 @@ class NetworkSettings:
     dropout: float = 0.5
     recurrent_dropout: float = 0.0
     intermediate: float = 0.0
+    consistency: float = 0.0
 
     def __post_init__(self) -> None:
         require(self.cell in CELLS, f"cell: {self.cell!r} is none of {', '.join(CELLS)}")
@@ -53,6 +57,7 @@ class NetworkSettings:
         for name in ("dropout", "recurrent_dropout"):
             require(0 <= getattr(self, name) < 1, f"{name}: {getattr(self, name)} is not within [0, 1)")
         require(self.intermediate >= 0, f"intermediate: {self.intermediate} is below 0")
+        require(self.consistency >= 0, f"consistency: {self.consistency} is below 0")
         require(not self.intermediate or self.layers >= 2, "intermediate: a single layer has no middle; leave it 0")
 
 
@@ -244,6 +249,7 @@ class Network:
         ----------
         frames, lengths : as in `log_probs`
         labels, label_lengths : int32 [B, S] and [B]; labels from 1 to C - 1
+            with `config.consistency` columns 2i and 2i + 1 are two hearings of one utterance
         seed : decides what dropout drops
         middle : labels, from 1 to `config.middle` - 1, and label lengths for the middle layer; None: the same. Its loss
             is in the gradient, `config.intermediate` times, but not in what is returned
@@ -288,6 +294,8 @@ class Network:
         dense.forward(x, logits)
         dlogits = self._array("dlogits", logits.shape)
         losses = self._ctc(logits, steps, *target, dlogits)
+        if self.config.consistency:
+            self.backend.agree(logits, steps, self.config.consistency, dlogits)
         dense.backward(x, dlogits, weight, bias, d_x)
         return losses
 

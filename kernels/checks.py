@@ -110,6 +110,16 @@ def check_ctc(
         check_array("gradient", gradient, logits.shape, dtypes)
 
 
+def check_pairs(logits: Any, lengths: Any, gradient: Any, dtypes: tuple[type[Any], ...] = FLOAT32) -> None:
+    """The arguments of `Backend.agree`: an even number of columns, the two of a pair of one length."""
+    check_array("logits", logits, (None, None, None), dtypes)
+    frames, batch, _ = logits.shape
+    check_lengths(lengths, frames, batch)
+    if batch % 2 or np.any(lengths[0::2] != lengths[1::2]):
+        raise ValueError(f"columns must be pairs of one length, not of the lengths {_list(lengths)}")
+    check_array("gradient", gradient, logits.shape, dtypes)
+
+
 def check_stack_frames(x: Any, lengths: Any, count: int, out: Any, dtypes: tuple[type[Any], ...] = FLOAT32) -> None:
     """The arguments of `Backend.stack_frames`."""
     if count < 1:

@@ -178,6 +178,14 @@ class Backend(Protocol):
     def log_softmax(self, x: Array, out: Array) -> None:
         """Natural log-probabilities over the last axis; `out` may be `x`."""
 
+    def agree(self, logits: Array, lengths: Array, share: float, gradient: Array) -> None:
+        """Draw pairs of columns together: 2i and 2i + 1 of `logits [T, B, C]` are one utterance, heard in two ways.
+
+        To `gradient [T, B, C]` is added `share` times the derivative, with respect to the logits, of the sum over
+        their steps of KL(q || p), where p is the softmax of either and q that of the other, taken as given: p - q.
+        Nothing is added beyond the lengths, which are the same for both of a pair.
+        """
+
     def best(self, log_probs: Array) -> tuple[np.ndarray, np.ndarray]:
         """The likeliest class of each frame of `[T, B, C]`, the first of equals, int32 `[T, B]`, and its value, float32
         `[T, B]` (float64 in the reference). Both are on the host: greedy decoding needs nothing else of them.

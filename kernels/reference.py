@@ -32,6 +32,7 @@ from kernels.checks import (
     check_ctc,
     check_dense,
     check_frames,
+    check_pairs,
     check_rate,
     check_same,
     check_sequence,
@@ -387,6 +388,14 @@ class ReferenceBackend:
     def log_softmax(self, x: Any, out: Any) -> None:
         check_same("out", out, x, FLOATS)
         out[...] = _log_softmax(np.asarray(x, np.float64))
+
+    def agree(self, logits: Any, lengths: Any, share: float, gradient: Any) -> None:
+        check_pairs(logits, lengths, gradient, FLOATS)
+        p = np.exp(_log_softmax(np.asarray(logits, np.float64)))
+        apart = p[:, 0::2] - p[:, 1::2]
+        apart = share * _without_padding(apart, lengths[::2])
+        gradient[:, 0::2] += apart
+        gradient[:, 1::2] -= apart
 
     def best(self, log_probs: Any) -> tuple[np.ndarray, np.ndarray]:
         check_frames("log_probs", log_probs, FLOATS)

@@ -49,6 +49,7 @@ def _elementwise(backend: Backend) -> Iterator[tuple[str, Operation]]:
     weights, gradient, velocity = (backend.zeros((T * D,)) for _ in range(3))
     yield "stack frames", partial(backend.stack_frames, x, lengths, 2, backend.empty((-(-T // 2), 2, 2 * D)))
     yield "log-softmax", partial(backend.log_softmax, x, backend.empty((T, 2, D)))
+    yield "agreement of pairs", partial(backend.agree, x, np.array([T, T], np.int32), 0.2, backend.zeros((T, 2, D)))
     yield "likeliest classes", partial(backend.best, x)
     yield "dropout", partial(backend.dropout, x, x, 0.5, 1)
     yield "axpy", partial(backend.axpy, 0.5, weights, gradient)

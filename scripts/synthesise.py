@@ -15,7 +15,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,7 +25,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from synthesis.phrases import Inventor, Phrase, Sentences
+from synthesis.phrases import KINDS, USUAL, Inventor, Phrase, Sentences, choose_kinds
 from synthesis.sound import RATE, as_flac, finish
 from synthesis.voices import Manner, choose, prepare, speak
 
@@ -68,13 +68,16 @@ class Line:
         return {"audio_filepath": f"audio/{name}.flac", "text": self.phrase.text, "voice": self.speaker}
 
 
-def plan(sentences: Sentences, voices: dict[str, float], phrases: float, seed: int) -> Iterator[Line]:
+def plan(
+    sentences: Sentences, voices: dict[str, float], phrases: float, seed: int, kinds: Mapping[str, float] = USUAL
+) -> Iterator[Line]:
     """Utterances for ever; the first ones are the same however many are taken.
 
     phrases : share of the made-up ones, 0..1
+    kinds : which these are, and their shares
     """
     rng = np.random.default_rng(seed)
-    drawn, invent = sentences.draw(rng), Inventor(sentences.names, rng)
+    drawn, invent = sentences.draw(rng), Inventor(sentences.names, rng, kinds)
     shares = np.array(list(voices.values()))
     while True:
         phrase = invent() if rng.random() < phrases else next(drawn)
@@ -160,6 +163,10 @@ def main(
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the corpus goes.")],
     sentences: Annotated[int, typer.Option("--sentences", min=1, help="Utterances, made-up ones included.")] = 3000,
     phrases: Annotated[float, typer.Option("--phrases", min=0, max=1, help="Share of made-up phrases.")] = 0.2,
+    kinds: Annotated[
+        str | None,
+        typer.Option("--kinds", metavar="KIND[=SHARE],...", help=f"Of those: {', '.join(KINDS)}."),
+    ] = None,
     voices: Annotated[
         str | None, typer.Option("--voices", metavar="ENGINE:VOICE[=SHARE],...", help="In place of the usual ones.")
     ] = None,
@@ -172,9 +179,9 @@ def main(
     ] = None,
 ) -> None:
     """Speak sentences and made-up phrases in synthetic voices, as a corpus to train on."""
-    chosen = choose(voices)
+    chosen, invented = choose(voices), choose_kinds(kinds)
     source = Sentences((line for text in texts for line in read_sentences(text)), min_count)
-    lines = list(islice(plan(source, chosen, phrases, seed), sentences))
+    lines = list(islice(plan(source, chosen, phrases, seed, invented), sentences))
     prepare(chosen)
     left_out = make(lines, out, seed, jobs or os.cpu_count() or 1)
     speakers = len({line.speaker for line in lines})

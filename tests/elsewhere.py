@@ -108,6 +108,12 @@ class Elsewhere:
     def log_softmax(self, x: Remote, out: Remote) -> None:
         self._cpu.log_softmax(inside(x), inside(out))
 
+    def agree(self, logits: Remote, lengths: np.ndarray, share: float, gradient: Remote) -> None:
+        self._cpu.agree(inside(logits), lengths, share, inside(gradient))
+
+    def axpy(self, scale: float, x: Remote, y: Remote) -> None:
+        self._cpu.axpy(scale, inside(x), inside(y))
+
     def best(self, log_probs: Remote) -> tuple[np.ndarray, np.ndarray]:
         return self._cpu.best(inside(log_probs))
 

@@ -62,11 +62,16 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(
-    folder: Path, count: int, named: str | None = "flite:low,flite:high=3", seed: int = 1
+    folder: Path,
+    count: int,
+    named: str | None = "flite:low,flite:high=3",
+    seed: int = 1,
+    made_up: float = 0.3,
+    kinds: str | None = None,
 ) -> list[dict[str, object]]:
     """The manifest after a run over TEXT."""
     (folder / "text").write_text(TEXT)
-    synthesise.main([folder / "text"], folder / "out", count, 0.3, named, 1, seed)
+    synthesise.main([folder / "text"], folder / "out", count, made_up, kinds, named, 1, seed)
     return [json.loads(line) for line in (folder / "out" / "train.jsonl").read_text().splitlines()]
 
 
@@ -124,6 +129,17 @@ def test_phrases_are_spoken_as_their_transcripts_say() -> None:
     texts = {phrase.text for phrase in made}
     assert {"c a t h y", "b o b"} <= texts
     assert all(any(text.split()[0] == word for text in texts) for word in ("enter", "january", "oh", "twenty"))
+
+
+def test_kinds_of_phrases_are_chosen(tmp_path: Path, calls: Path) -> None:
+    said = [str(entry["text"]) for entry in run(tmp_path, 12, made_up=1, kinds="digit=3,date=1")]
+    single = [text for text in said if text in ("oh", *phrases.DIGITS)]
+    assert 0 < len(said) - len(single) < len(single)
+    assert all(text.split()[0] in phrases.MONTHS for text in said if text not in single)
+    with pytest.raises(UsageError, match="--kinds 'time': the kinds of phrases are spelling, "):
+        run(tmp_path, 1, kinds="digit,time")
+    with pytest.raises(UsageError, match="--kinds 'digit=0': the share must be a number above 0"):
+        run(tmp_path, 1, kinds="digit=0")
 
 
 def test_sentences_have_common_words_and_come_once_before_any_comes_twice() -> None:

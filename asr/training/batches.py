@@ -26,7 +26,7 @@ class Batch:
     labels : int32 `[B, S]`, zero beyond the label lengths
     label_lengths : int32 `[B]`
     middle, middle_lengths : the same for the middle layer
-    ids : the utterances' names
+    ids : the utterances' names; one that is heard in several ways stands there as often
     """
 
     frames: np.ndarray
@@ -42,13 +42,18 @@ class Batch:
         """Frames, lengths, labels and label lengths, as a network takes them."""
         return self.frames, self.lengths, self.labels, self.label_lengths
 
+    @property
+    def size(self) -> int:
+        """Utterances."""
+        return len(set(self.ids))
+
     def describe(self, hop_seconds: float) -> str:
         """How large it is, for a person; `hop_seconds` from a frame to the next."""
         longest = f"{self.ids[0]} of {self.lengths[0] * hop_seconds:.1f} s"
         return (
             f"the batch is {longest} alone"
-            if len(self.ids) == 1
-            else f"the batch has {len(self.ids)} utterances, the longest {longest}"
+            if self.size == 1
+            else f"the batch has {self.size} utterances, the longest {longest}"
         )
 
 

@@ -16,7 +16,8 @@ from kernels.interface import Backend
 def like(model: Model, config: TrainingConfig) -> TrainingConfig:
     """The settings for going on with a model: features, alphabet and network are its own, but not how it is trained."""
     shape = {field.name: getattr(model.network, field.name) for field in dataclasses.fields(NetworkSettings)}
-    ways = {name: getattr(config.network, name) for name in ("dropout", "recurrent_dropout", "intermediate")}
+    how = ("dropout", "recurrent_dropout", "intermediate", "consistency")
+    ways = {name: getattr(config.network, name) for name in how}
     return dataclasses.replace(
         config,
         features=model.features,

@@ -79,10 +79,15 @@ class Dataset:
         """The examples at `indices` into what the epoch has, as they are in the cache."""
         return self._batch(indices, epoch, lambda frames: frames)
 
-    def varied_batch(self, indices: np.ndarray, config: AugmentConfig, seed: int, epoch: int, number: int) -> Batch:
-        """The same with changes drawn for batch `number` of the epoch."""
+    def varied_batch(
+        self, indices: np.ndarray, config: AugmentConfig, seed: int, epoch: int, number: int, hearings: int = 1
+    ) -> Batch:
+        """The same with changes drawn for batch `number` of the epoch.
+
+        hearings : how often each example is in it, side by side, each time with changes of its own
+        """
         rng = stream(seed, "frames", epoch, number)
-        return self._batch(indices, epoch, lambda frames: vary(frames, config, rng))
+        return self._batch(np.repeat(indices, hearings), epoch, lambda frames: vary(frames, config, rng))
 
     def _batch(self, indices: np.ndarray, epoch: int, change: Callable[[np.ndarray], np.ndarray]) -> Batch:
         examples = [self.examples[self.present[epoch, i]] for i in indices]

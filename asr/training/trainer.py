@@ -250,7 +250,8 @@ class Run:
                 self._save_checkpoint()
 
     def _batch(self, epoch: int, number: int, indices: np.ndarray) -> Batch:
-        return self.data.varied_batch(indices, self.config.augment, self.config.seed, epoch, number)
+        hearings = 2 if self.config.network.consistency else 1
+        return self.data.varied_batch(indices, self.config.augment, self.config.seed, epoch, number, hearings)
 
     def _update(self, batch: Batch) -> None:
         """One step on the loss per character of a batch, or none where loss or gradient is not finite."""
@@ -277,7 +278,7 @@ class Run:
 
     def _told(self, batch: Batch) -> str:
         """Of a batch that does not fit into the device's memory, and what to do."""
-        remedy = f"--set batches.size={len(batch.ids) // 2}" if len(batch.ids) > 1 else "--device cpu"
+        remedy = f"--set batches.size={batch.size // 2}" if batch.size > 1 else "--device cpu"
         return f"{batch.describe(self.config.features.hop)}; go on with --resume {remedy}"
 
     def _note(self) -> str:
@@ -392,5 +393,6 @@ def _train_first(
 
 def _skipped(batch: Batch, losses: np.ndarray, state: State) -> str:
     bad = [name for name, loss in zip(batch.ids, losses, strict=True) if not np.isfinite(loss)]
-    named = ", ".join(bad) if bad else f"none, but the gradient is not; batch of {', '.join(batch.ids)}"
+    names = ", ".join(dict.fromkeys(bad or batch.ids))
+    named = names if bad else f"none, but the gradient is not; batch of {names}"
     return f"epoch {state.epoch + 1}, batch {state.batch}: update skipped, since the loss is not finite for {named}"

@@ -6,9 +6,17 @@ from functools import partial
 
 import numpy as np
 
-from kernels.checks import check_frames, check_rate, check_same, check_sgd, check_stack_frames, check_vector
+from kernels.checks import (
+    check_frames,
+    check_pairs,
+    check_rate,
+    check_same,
+    check_sgd,
+    check_stack_frames,
+    check_vector,
+)
 from kernels.cpu.ctc import CpuCtcLoss
-from kernels.cpu.dense import CpuDenseLayer, log_softmax
+from kernels.cpu.dense import CpuDenseLayer, agree, log_softmax
 from kernels.cpu.elementwise import axpy, dropout, sgd_step, stack_frames, sum_of_squares
 from kernels.cpu.recurrence import CpuRecurrentLayer
 from kernels.cpu.target import LANES
@@ -65,6 +73,12 @@ class CpuBackend:
         check_same("out", out, x)
         C = x.shape[-1]
         self._spread(log_softmax, (x.reshape(-1, C), out.reshape(-1, C)), x.size // C)
+
+    def agree(self, logits: np.ndarray, lengths: np.ndarray, share: float, gradient: np.ndarray) -> None:
+        check_pairs(logits, lengths, gradient)
+        T, B, C = logits.shape
+        pairs = [array.reshape(-1, 2, C) for array in (logits, gradient)]
+        self._spread(agree, (pairs[0], lengths, share, pairs[1]), T * B // 2)
 
     def best(self, log_probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         check_frames("log_probs", log_probs)

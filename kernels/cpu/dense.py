@@ -77,6 +77,25 @@ def log_softmax(x, out, begin, end):
             out[i, c] = x[i, c] - shift
 
 
+@kernel("agreement of pairs")
+def agree(x, lengths, share, gradient, begin, end):
+    """Rows begin .. end of x, gradient [T B / 2, 2, C]: gradient += share (p - q), (q - p) of their softmaxes."""
+    pairs = len(lengths) // 2
+    for i in range(begin, end):
+        if i // pairs >= lengths[2 * (i % pairs)]:
+            continue
+        p_top, q_top = x[i, 0].max(), x[i, 1].max()
+        p_mass, q_mass = 0.0, 0.0
+        for c in range(x.shape[2]):
+            p_mass += np.exp(np.float64(x[i, 0, c] - p_top))
+            q_mass += np.exp(np.float64(x[i, 1, c] - q_top))
+        for c in range(x.shape[2]):
+            p = np.exp(np.float64(x[i, 0, c] - p_top)) / p_mass
+            q = np.exp(np.float64(x[i, 1, c] - q_top)) / q_mass
+            gradient[i, 0, c] += share * (p - q)
+            gradient[i, 1, c] -= share * (p - q)
+
+
 class CpuDenseLayer:
     """`kernels.interface.DenseLayer` on tiles."""
 

@@ -10,6 +10,7 @@ from kernels.checks import (
     check_array,
     check_dense,
     check_frames,
+    check_pairs,
     check_rate,
     check_same,
     check_sgd,
@@ -86,6 +87,12 @@ class CudaBackend:
         check_same("out", out, x)
         C = x.shape[len(x.shape) - 1]
         rows.log_softmax_of(self.device, flat(x), flat(out), x.size // C, C)
+
+    def agree(self, logits: Array, lengths: np.ndarray, share: float, gradient: Array) -> None:
+        check_pairs(logits, lengths, gradient)
+        T, B, C = logits.shape
+        steps = self.device.upload(lengths)
+        rows.agree_of(self.device, flat(logits), steps, share, flat(gradient), T * B // 2, B // 2, C)
 
     def best(self, log_probs: Array) -> tuple[np.ndarray, np.ndarray]:
         check_frames("log_probs", log_probs)

@@ -83,6 +83,34 @@ def log_softmax(x, out, rows, C):
 
 
 @kernel(threads=THREADS)
+def agree(x, lengths, share, gradient, rows, pairs, C):
+    """x, gradient [rows, 2, C], rows = T pairs: gradient += share (p - q), (q - p) of their softmaxes."""
+    p_tops, q_tops = cuda.shared.array(THREADS, float32), cuda.shared.array(THREADS, float32)
+    p_sums, q_sums = cuda.shared.array(THREADS, float32), cuda.shared.array(THREADS, float32)
+    part = cuda.threadIdx.x % PARTS
+    for first in range(cuda.blockIdx.x * ROWS, rows, cuda.gridDim.x * ROWS):
+        row = first + cuda.threadIdx.x // PARTS
+        count = np.int32(0)
+        if row < rows:
+            t, pair = divide(row, pairs)
+            if t < load(lengths, 2 * pair):
+                count = C
+        p_begin, q_begin = 2 * row * C, (2 * row + 1) * C
+        p_top = largest(p_tops, x, p_begin, part, count)
+        q_top = largest(q_tops, x, q_begin, part, count)
+        p_mass, q_mass = ZERO, ZERO
+        for c in range(part, count, PARTS):
+            p_mass += EXP2((load(x, p_begin + c) - p_top) * _LOG2E)
+            q_mass += EXP2((load(x, q_begin + c) - q_top) * _LOG2E)
+        p_mass, q_mass = total(p_sums, part, p_mass), total(q_sums, part, q_mass)
+        for c in range(part, count, PARTS):
+            p = EXP2((load(x, p_begin + c) - p_top) * _LOG2E) / p_mass
+            q = EXP2((load(x, q_begin + c) - q_top) * _LOG2E) / q_mass
+            store(gradient, p_begin + c, load(gradient, p_begin + c) + share * (p - q))
+            store(gradient, q_begin + c, load(gradient, q_begin + c) - share * (p - q))
+
+
+@kernel(threads=THREADS)
 def best(x, out, rows, C):
     """x [rows, C] -> out [2, rows]: the first class of the largest value, and that value."""
     tops = cuda.shared.array(THREADS, float32)
@@ -112,6 +140,13 @@ def best(x, out, rows, C):
 def log_softmax_of(device: Device, x: Array, out: Array, rows: int, classes: int) -> None:
     """Natural log-probabilities of each row of a flat x [rows, classes]; out may be x."""
     spread_rows(device, log_softmax, rows, x, out, rows, classes)
+
+
+def agree_of(
+    device: Device, logits: Array, lengths: Array, share: float, gradient: Array, rows: int, pairs: int, classes: int
+) -> None:
+    """Pairs of rows of a flat logits [rows, 2, classes] drawn together, rows being steps times pairs."""
+    spread_rows(device, agree, rows, logits, lengths, np.float32(share), gradient, rows, pairs, classes)
 
 
 def best_of(device: Device, x: Array, rows: int, classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
 from asr.errors import UsageError
+from synthesis import shares
 
 T = TypeVar("T")
 
@@ -47,6 +48,9 @@ COMMANDS = _words(
     "yes no stop start go help enter erase rubout repeat cancel back next open close okay play pause up down left right"
     " on off begin end more less louder softer save send print delete call hello goodbye thanks please continue quit"
 )
+
+USUAL = {"spelling": 0.3, "code": 0.2, "digits": 0.2, "number": 0.1, "date": 0.1, "command": 0.1}  # kinds of phrases
+KINDS = (*USUAL, "digit")
 
 _WORD = re.compile(r"[A-Z]?[a-z]+(?:'[a-z]+)*|A|I(?:'[a-z]+)?")
 _NAME = re.compile(r"[A-Z][a-z]{2,9}")
@@ -126,15 +130,15 @@ def _novelty(text: str, heard: Counter[str]) -> float:
 
 
 class Inventor:
-    """Makes phrases up; `names` are the words that it spells."""
+    """Makes phrases up, of `kinds` (methods of this class) in these shares; `names` are the words that it spells."""
 
-    def __init__(self, names: Sequence[str], rng: np.random.Generator):
-        self.names, self.rng = names, rng
+    def __init__(self, names: Sequence[str], rng: np.random.Generator, kinds: Mapping[str, float] = USUAL):
+        self.names, self.rng, self.kinds = names, rng, tuple(kinds)
+        self.shares = np.array(list(kinds.values())) / sum(kinds.values())
 
     def __call__(self) -> Phrase:
-        kinds = (self.spelling, self.code, self.digits, self.number, self.date, self.command)
-        kind = kinds[self.rng.choice(len(kinds), p=(0.3, 0.2, 0.2, 0.1, 0.1, 0.1))]
-        return said(kind(), self.rng)
+        kind = self.kinds[self.rng.choice(len(self.kinds), p=self.shares)]
+        return said(getattr(self, kind)(), self.rng)
 
     def spelling(self) -> list[str]:
         """A name or word letter by letter."""
@@ -150,6 +154,10 @@ class Inventor:
         """Digit by digit; nought is "zero", or "oh" throughout."""
         nought = self._one(("zero", "oh"))
         return [self._one([nought, *DIGITS[1:]]) for _ in range(self._between(fewest, most))]
+
+    def digit(self) -> list[str]:
+        """A single digit."""
+        return self.digits(1, 1)
 
     def number(self) -> list[str]:
         """A number below 10,000, small ones as often as large ones."""
@@ -169,6 +177,19 @@ class Inventor:
 
     def _between(self, low: int, high: int) -> int:
         return int(self.rng.integers(low, high + 1))
+
+
+def choose_kinds(names: str | None) -> dict[str, float]:
+    """Kinds of made-up phrases with their shares, from `KIND[=SHARE],...`; None is the usual ones.
+
+    Raises UsageError for a kind that there is not.
+    """
+    return USUAL if names is None else shares.parse("--kinds", names, USUAL, _check_kind)
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise UsageError(f"--kinds {kind!r}: the kinds of phrases are {', '.join(KINDS)}")
 
 
 def said(words: Sequence[str], rng: np.random.Generator) -> Phrase:

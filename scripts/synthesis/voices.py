@@ -30,6 +30,7 @@ import numpy as np
 
 from asr.audio import Audio, read
 from asr.errors import OutputError, UsageError
+from synthesis import shares
 
 LONGEST = 60  # seconds that a program may take for one phrase
 
@@ -252,23 +253,15 @@ def choose(names: str | None) -> dict[str, float]:
         if not usual:
             raise UsageError("no engine is installed that could speak; the simplest is flite: apt-get install flite")
         return usual
-    return dict(_parse(name.strip()) for name in names.split(","))
+    return shares.parse("--voices", names, USUAL, _check)
 
 
-def _parse(name: str) -> tuple[str, float]:
-    voice, _, share = name.partition("=")
+def _check(voice: str) -> None:
     engine, _, of_engine = voice.partition(":")
     if engine not in ENGINES or not of_engine:
-        raise UsageError(f"--voices {name!r}: write ENGINE:VOICE[=SHARE], ENGINE being one of {', '.join(ENGINES)}")
+        raise UsageError(f"--voices {voice!r}: write ENGINE:VOICE[=SHARE], ENGINE being one of {', '.join(ENGINES)}")
     if not ENGINES[engine].is_installed():
         raise UsageError(f"voice {voice}: {engine} is not installed; {ENGINES[engine].install}")
-    try:
-        value = float(share or USUAL.get(voice, 1.0))
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e6:
-        raise UsageError(f"--voices {name!r}: the share must be a number above 0")
-    return voice, value
 
 
 def prepare(voices: Iterable[str]) -> None:

@@ -1,4 +1,6 @@
-"""Dropout of recurrent weights and the middle layer's loss, of which no kernel knows."""
+"""Dropout of recurrent weights, the middle layer's loss and two hearings, of which no layer knows."""
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -118,6 +120,39 @@ def test_an_utterance_that_does_not_fit_adds_nothing_in_the_middle_either() -> N
     net.loss_and_gradient(FRAMES[:, :1], LENGTHS[:1], labels[:1], np.array([8], np.int32), 3)
     np.testing.assert_allclose(together, net.gradient.vector, rtol=1e-4, atol=1e-6)
     assert np.any(together != 0)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_two_hearings_are_drawn_together_at_both_outputs(backend: str) -> None:
+    """In proportion to the weight; not at all where they are the same; the losses that are told are those of each."""
+    frames = np.random.default_rng(3).standard_normal((7, 4, 4)).astype(np.float32)
+    lengths, twice = np.array([7, 7, 5, 5], np.int32), (LABELS.repeat(2, axis=0), LABEL_LENGTHS.repeat(2))
+
+    def gradient(weight: float, middle: float, heard: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        config = dataclasses.replace(deep(3, 5, backend, dropout=0.0).config, consistency=weight, intermediate=middle)
+        net = Network(config, Network.initial(config, np.random.default_rng(2)), open_backend(backend, 1))
+        losses = net.loss_and_gradient(heard, lengths, *twice, 1)
+        return losses, {name: value.astype(np.float64) for name, value in net.gradient.items()}
+
+    losses, plain = gradient(0.0, 0.4, frames)
+    of_some, some = gradient(0.1, 0.4, frames)
+    np.testing.assert_array_equal(of_some, losses)
+    _, more = gradient(0.3, 0.4, frames)
+    for name in plain:
+        apart = some[name] - plain[name]
+        if name in ("output.bias", "middle.bias"):
+            assert np.abs(apart).max() < 1e-5, name  # what one hearing is drawn by, the other is drawn by against it
+        else:
+            assert np.abs(apart).max() > 1e-4, name
+        np.testing.assert_allclose(more[name] - plain[name], 3 * apart, rtol=1e-3, atol=1e-5, err_msg=name)
+    same = frames[:, [0, 0, 2, 2]]
+    for name, value in gradient(0.3, 0.4, same)[1].items():
+        np.testing.assert_allclose(value, gradient(0.0, 0.4, same)[1][name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_the_weight_of_consistency_is_not_below_nothing() -> None:
+    with pytest.raises(UsageError, match=r"consistency: -0\.1 is below 0"):
+        NetworkConfig(inputs=4, outputs=5, consistency=-0.1)
 
 
 def test_a_single_layer_has_no_middle() -> None:

@@ -10,6 +10,7 @@ from kernel_cases import SIMULATED, assert_close, fresh
 
 from kernels import BackendUnavailableError, open_backend
 from kernels.interface import Backend
+from kernels.reference import ReferenceBackend
 
 
 @pytest.mark.parametrize(("T", "B", "D", "N"), [(1, 1, 1, 1), (7, 3, 5, 2)] + ([] if SIMULATED else [(33, 2, 13, 30)]))
@@ -154,6 +155,52 @@ def test_axpy(backend: Backend, shape: tuple[int, ...]) -> None:
     assert_close(backend.to_host(y), before + np.float32(-0.3) * x.astype(np.float64), 1e-6)
     with pytest.raises(ValueError, match="y must have the shape"):
         backend.axpy(1.0, y, backend.zeros((2,)))
+
+
+PAIRS = [(1, [1, 1]), (5, [5, 5, 2, 2]), (9, [9, 9, 9, 9, 4, 4])]
+
+
+@pytest.mark.parametrize(("T", "lengths"), PAIRS, ids=str)
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_agree(backend: Backend, T: int, lengths: list[int], scale: float) -> None:
+    """Columns 2i and 2i + 1 by p - q and q - p, only within the lengths; what stands beyond may be anything."""
+    rng = np.random.default_rng(16)
+    x = (scale * rng.standard_normal((T, len(lengths), 29))).astype(np.float32)
+    before = rng.standard_normal(x.shape).astype(np.float32)
+    p = np.exp(x.astype(np.float64) - x.max(axis=2, keepdims=True))
+    p /= p.sum(axis=2, keepdims=True)
+    expected = before.astype(np.float64)
+    for b, length in enumerate(lengths):
+        expected[:length, b] += 0.3 * (p[:length, b] - p[:length, b ^ 1])
+        x[length:, b] = np.nan
+    gradient = backend.to_device(before.copy())
+    backend.agree(backend.to_device(x), np.array(lengths, np.int32), 0.3, gradient)
+    assert_close(backend.to_host(gradient), expected, 1e-6)
+
+
+def test_agree_is_the_derivative_of_both_divergences_with_the_other_side_given() -> None:
+    backend, rng = ReferenceBackend(), np.random.default_rng(17)
+    x, step = rng.standard_normal((3, 2, 4)), 1e-6
+    given = np.exp(x) / np.exp(x).sum(axis=2, keepdims=True)
+
+    def divergence(logits: np.ndarray) -> float:
+        log_p = logits - np.log(np.exp(logits).sum(axis=2, keepdims=True))
+        return float((given[:, ::-1] * (np.log(given[:, ::-1]) - log_p))[:2].sum())
+
+    gradient = np.zeros_like(x)
+    backend.agree(x, np.array([2, 2], np.int32), 0.7, gradient)
+    for place in np.ndindex(x.shape):
+        moved = np.zeros_like(x)
+        moved[place] = step
+        slope = (divergence(x + moved) - divergence(x - moved)) / (2 * step)
+        assert gradient[place] == pytest.approx(0.7 * slope, abs=1e-8)
+
+
+@pytest.mark.parametrize("lengths", [[3, 2], [3, 3, 3]], ids=str)
+def test_agree_wants_pairs(backend: Backend, lengths: list[int]) -> None:
+    x = backend.zeros((3, len(lengths), 5))
+    with pytest.raises(ValueError, match="columns must be pairs of one length"):
+        backend.agree(x, np.array(lengths, np.int32), 0.3, backend.zeros((3, len(lengths), 5)))
 
 
 @pytest.mark.parametrize("size", [1, 7, 1003])
