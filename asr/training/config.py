@@ -145,12 +145,15 @@ class CorpusConfig:
     strings : utterances made by joining others of the same speaker, for each that there is; for single words, and where
         longer recordings will be transcribed than are learnt
     longest : utterances in a string, at most; at least one
+    pieces : share of the utterances that are there once more in pieces of one to four words, which count for strings as
+        well; the model that the run begins with (`init`, `before`) tells where the words are
     pause : seconds between them and at the ends, at most; most pauses are shorter
     """
 
     match: str
     weight: float = 1.0
     strings: float = 0.0
+    pieces: float = 0.0
     longest: int = 7
     pause: float = 0.5
 
@@ -158,6 +161,7 @@ class CorpusConfig:
         require(self.match != "", "match: it is empty; write a part of the corpus's name")
         require(self.weight > 0, f"weight: {self.weight} is not above 0")
         require(0 <= self.strings <= 100, f"strings: {self.strings} is not within [0, 100]")
+        require(0 <= self.pieces <= 1, f"pieces: {self.pieces} is not within [0, 1]")
         require(self.longest >= 1, f"longest: {self.longest} is below 1")
         require(0 <= self.pause <= 5, f"pause: {self.pause} s is not within [0, 5]")
 
@@ -278,6 +282,10 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         matches = [corpus.match.casefold() for corpus in self.corpora]
         require(len(set(matches)) == len(matches), "corpora: two have the same match; make one of them")
+        require(
+            not any(corpus.pieces for corpus in self.corpora) or self.init != "" or self.before is not None,
+            "corpora: pieces: a model must tell where the words are; set init or before",
+        )
         require(
             not self.pronunciations or self.network.intermediate > 0,
             "pronunciations: only the middle layer's loss learns them; set network.intermediate too, to 1 for a start",

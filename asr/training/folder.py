@@ -6,6 +6,7 @@ metrics.jsonl             a line per epoch
 checkpoint.safetensors    all that the run needs to go on
 best, last.safetensors    models: of the epoch that did best on development data, and of the last
 model.safetensors         the result
+pieces.jsonl              where pieces were cut out of utterances, if the settings ask for some
 before                    folder of the run that came first, where the settings have one
 """
 
@@ -25,7 +26,7 @@ from asr.training.progress import Progress
 from asr.training.strings import Joined
 
 CONFIG, METRICS, CHECKPOINT = "config.toml", "metrics.jsonl", "checkpoint.safetensors"
-TRAIN, DEV = "train.jsonl", "dev.jsonl"
+TRAIN, DEV, PIECES = "train.jsonl", "dev.jsonl", "pieces.jsonl"
 BEFORE = "before"
 BEST, LAST, MODEL = "best.safetensors", "last.safetensors", "model.safetensors"
 CHANGEABLE = ("batches.size", "language.", "half")  # begin the settings that may differ when a run is resumed

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 STREAMS = {"weights": 0, "order": 1, "copies": 2, "frames": 3, "dropout": 4, "noise": 5} | {
-    name: 6 + i for i, name in enumerate(("spread", "room", "band", "voices", "strings", "share", "pad"))
+    name: 6 + i for i, name in enumerate(("spread", "room", "band", "voices", "strings", "share", "pad", "pieces"))
 }
 
 

@@ -43,12 +43,14 @@ from asr.training.folder import (
     LAST,
     METRICS,
     MODEL,
+    PIECES,
     TRAIN,
     check_folder,
     list_utterances,
 )
 from asr.training.interruption import Interruption
 from asr.training.language import Sources, carrying, gather, require_tunable
+from asr.training.pieces import cut_pieces, read_pieces, write_pieces
 from asr.training.progress import Progress, automatic
 from asr.training.pronunciations import load_pronunciations
 from asr.training.schedule import rate
@@ -120,7 +122,12 @@ def train(
     progress.message(f"device: {backend.describe()}")
     if init:
         progress.message(f"the run begins with {start}, and keeps its features, alphabet and network")
-    train = with_strings(train, config, progress)
+    cut = folder / PIECES
+    if resume and cut.is_file():
+        pieces = read_pieces(cut, train)
+    else:
+        pieces = cut_pieces(train, config, init, backend, progress)
+    train = with_strings([*train, *pieces], config, progress)
     measured = with_prior(config.features, train)
     features = FeatureCache(measured, config.augment.snr_spread, progress, Path(cache) if cache else None)
     alphabet = choose_alphabet(train, config.text)
@@ -136,7 +143,7 @@ def train(
     run = Run(config, alphabet, data, held_out, folder, network, progress, provenance, communicator or Alone())
     if resume:
         run.load()
-    run.describe()
+    run.describe(pieces)
     with Interruption() as interruption:
         run.go(interruption)
     return run.finish(sources)
@@ -203,9 +210,11 @@ class Run:
             model.save(self.folder / MODEL, half=self.config.half)
         return model
 
-    def describe(self) -> None:
-        """Say in the run folder what run this is: its settings, and the utterances that it uses."""
+    def describe(self, pieces: Sequence[Utterance]) -> None:
+        """Say in the run folder what run this is: its settings, the utterances that it uses, and their `pieces`."""
         with self._writing():
+            if pieces:
+                write_pieces(pieces, self.folder / PIECES)
             save_config(self.config, self.folder / CONFIG)
             list_utterances(self.data, self.folder / TRAIN, self.progress)
             list_utterances(self.dev, self.folder / DEV, self.progress)
