@@ -65,10 +65,10 @@ FORBIDDEN_CODE = {  # in SASS, by the opcode's first part
 
 def train_tiny_network(backend: Any, cell: str) -> None:
     """An update and a look at the outputs: each operation of a backend."""
-    frames, lengths = np.zeros((7, 3, 2), np.float32), np.array([7, 5, 4], np.int32)
-    labels, label_lengths = np.array([[1, 2, 3], [2, 2, 0], [3, 0, 0]], np.int32), np.array([3, 2, 1], np.int32)
+    frames, lengths = np.zeros((7, 4, 2), np.float32), np.array([7, 7, 4, 4], np.int32)
+    labels, label_lengths = np.array([[1, 2, 3]] * 2 + [[3, 0, 0]] * 2, np.int32), np.array([3, 3, 1, 1], np.int32)
     shape = {"cell": cell, "layers": 2, "hidden": 8, "stack": 2}
-    config = NetworkConfig(inputs=2, outputs=4, middle=4, **shape, dropout=0.25, intermediate=0.5)
+    config = NetworkConfig(inputs=2, outputs=4, middle=4, **shape, dropout=0.25, intermediate=0.5, consistency=0.2)
     network = Network(config, Network.initial(config, np.random.default_rng(1)), backend)
     network.loss_and_gradient(frames, lengths, labels, label_lengths, 0)
     network.norm()
