@@ -22,10 +22,14 @@ from PIL import Image
 from scipy.signal import spectrogram
 
 from asr.audio import Audio
+from asr.backends import open_backend
 from asr.corpora import Utterance, open_corpus
 from asr.features import FeatureConfig, extract
+from asr.model import Model
 from asr.training.augment import alter, copy_frames, vary
-from asr.training.config import PLAIN, AugmentConfig, Copy
+from asr.training.config import PLAIN, AugmentConfig, Copy, CorpusConfig, TrainingConfig
+from asr.training.pieces import cut_pieces
+from asr.training.progress import Quiet
 from asr.training.strings import Joined
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,8 +49,8 @@ Panel = tuple[str, Audio, np.ndarray]  # title, sound, frames [T, D]
 
 
 def main(names: list[str]) -> None:
-    for name in names or [*COPIES, "strings", "frames"]:
-        panels = {"strings": strings, "frames": changed_frames}.get(name, lambda name=name: copies(COPIES[name]))()
+    for name in names or [*COPIES, *MADE]:
+        panels = MADE[name]() if name in MADE else copies(COPIES[name])
         path = IMAGES / f"augment-{name}.png"
         save(draw(panels), path)
         print(path.relative_to(ROOT), f"{path.stat().st_size / 1000:.0f} kB")
@@ -77,6 +81,15 @@ def strings() -> list[Panel]:
     return [(name, sound, extract(sound, FEATURES)) for name, sound in sounds]
 
 
+def pieces() -> list[Panel]:
+    """A recording, and what it is cut into."""
+    whole = dataclasses.replace(samples()["kathleen-farmer"], corpus="samples")
+    config = TrainingConfig(init="en", corpora=(CorpusConfig("samples", pieces=1.0),))
+    cut = cut_pieces([whole], config, Model.load("en"), open_backend("cpu"), Quiet())
+    sounds = [(utterance.text, utterance.read(FEATURES.rate)) for utterance in (whole, *cut)]
+    return [(text, sound, extract(sound, FEATURES)) for text, sound in sounds]
+
+
 def changed_frames() -> list[Panel]:
     """A recording whose frames are changed as they are put into a batch."""
     sound = samples()["an4-melvin"].read(FEATURES.rate)
@@ -88,6 +101,9 @@ def changed_frames() -> list[Panel]:
     }
     changed = [(name, sound, vary(plain, config, np.random.default_rng(4))) for name, config in settings.items()]
     return [("as recorded", sound, plain), *changed]
+
+
+MADE = {"strings": strings, "pieces": pieces, "frames": changed_frames}
 
 
 def samples() -> dict[str, Utterance]:

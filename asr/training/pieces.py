@@ -1,7 +1,7 @@
 """Utterances in pieces: a word or a few that were said among others, cut out, to be learnt alone and in other company.
 
-Where the words are tells the model that the run begins with (`asr.decoding.forced`); a cut is made where it is softest
-between two of them.
+The model that the run begins with tells where the words are (`asr.decoding.forced`); a cut is where the sound changes
+most between two of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from asr.corpora.utterance import Utterance
 from asr.decoding import greedy
 from asr.decoding.forced import forced_path
 from asr.errors import AsrError
-from asr.features import extract
+from asr.features import FeatureConfig, extract
 from asr.files import write_atomically
 from asr.model import Model
 from asr.network import Network
@@ -34,10 +34,10 @@ from asr.transcript import Word
 from kernels.interface import Backend
 
 LONGEST = 4  # words in a piece
-SHORTEST = 0.16  # seconds of a piece: what is shorter was not well cut
+SHORTEST = 0.09  # seconds of a piece: what is shorter was not well cut
 BATCH = 16  # utterances that are heard together
-BLOCK = 0.025  # seconds over which loudness is measured, around a cut
-GRID = 0.0025  # seconds between the places where a cut may be
+LATE = 0.03  # seconds by which the network may name a sound too late
+AROUND = 4  # frames, on either side, whose means are compared
 
 
 def cut_pieces(
@@ -118,12 +118,17 @@ def _pieces_of(
         if path is not None:
             words = greedy.read(path, model.alphabet, model.step_seconds).words
             rng = stream(config.seed, "pieces", zlib.crc32(utterance.id.encode(errors="surrogatepass")))
-            yield from _cut(utterance, sound, words, rng)
+            cuts = [_boundary(frames[int(name)], model.features, a.end, b.start) for a, b in pairwise(words)]
+            yield from _cut(utterance, words, [0.0, *cuts, sound.duration], rng)
 
 
-def _cut(utterance: Utterance, sound: Audio, words: Sequence[Word], rng: np.random.Generator) -> Iterator[Utterance]:
-    """All of the utterance in pieces of 1 to LONGEST words, but those that would be all of it or too short."""
-    ends = [0.0, *(_softest(sound, one.end, other.start) for one, other in pairwise(words)), sound.duration]
+def _cut(
+    utterance: Utterance, words: Sequence[Word], ends: Sequence[float], rng: np.random.Generator
+) -> Iterator[Utterance]:
+    """All of the utterance in pieces of 1 to LONGEST words, but those that would be all of it or too short.
+
+    ends : seconds at which the first word begins, and at which each ends
+    """
     begin = 0
     while begin < len(words):
         stop = min(begin + int(rng.integers(1, LONGEST + 1)), len(words))
@@ -134,11 +139,18 @@ def _cut(utterance: Utterance, sound: Audio, words: Sequence[Word], rng: np.rand
         begin = stop
 
 
-def _softest(sound: Audio, begin: float, end: float) -> float:
-    """Seconds at which the sound has the least power, from `begin` to `end`."""
-    places = np.arange(begin, max(end, begin + GRID / 2), GRID)
-    centres = np.round(places * sound.rate).astype(np.int64)
-    half = round(BLOCK * sound.rate / 2)
-    power = np.concatenate([[0.0], np.cumsum(np.square(sound.samples, dtype=np.float64))])
-    within = [np.clip(centres + way * half, 0, len(sound.samples)) for way in (-1, 1)]
-    return float(places[(power[within[1]] - power[within[0]]).argmin()])
+def _boundary(frames: np.ndarray, config: FeatureConfig, begin: float, end: float) -> float:
+    """Seconds at which one word is the likeliest to give way to the next, whose last label was found to end at `begin`
+    and whose first to begin at `end`: where the cepstra change most (Furui, JASA 80, 1986).
+
+    A network may name a sound as late as when it ends, so that the change is sought from before `begin` on.
+    """
+    cepstra = frames[:, : config.coefficients]
+    middle = config.window / 2  # of a frame, from its start
+    first = max(1, round((begin - LATE - middle) / config.hop))
+    places = np.arange(first, max(first, round((end - middle) / config.hop)) + 1)
+    places = places[places < len(cepstra)]
+    if not len(places):
+        return begin
+    changes = [cepstra[max(0, t - AROUND) : t].mean(axis=0) - cepstra[t : t + AROUND].mean(axis=0) for t in places]
+    return float(places[np.square(changes).sum(axis=1).argmax()] * config.hop + middle - config.hop / 2)

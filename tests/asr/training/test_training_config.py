@@ -62,7 +62,10 @@ def test_a_file_builds_on_another(tmp_path: Path) -> None:
     [
         ("[network", "not a readable TOML file"),
         ("base = 3", "base: 3 where the name or path"),
-        ('base = "nowhere"', "nowhere: neither a file nor one of the configurations an4, default, en, en-first, tiny"),
+        (
+            'base = "nowhere"',
+            "nowhere: neither a file nor one of the configurations an4, default, en, en-first, en-second, tiny",
+        ),
         ('base = "x.toml"', "the file is built on itself"),
         ("[network]\nlayer = 3", "network: layer: unknown key; did you mean layers?"),
         ("layers = 3", "layers: unknown key"),
@@ -79,7 +82,8 @@ def test_files_that_cannot_be_used(text: str, message: str, tmp_path: Path) -> N
 
 def test_no_such_config() -> None:
     with pytest.raises(
-        UsageError, match=r"an5: neither a file nor one of the configurations an4, default, en, en-first, tiny"
+        UsageError,
+        match=r"an5: neither a file nor one of the configurations an4, default, en, en-first, en-second, tiny",
     ):
         load_config("an5")
 
