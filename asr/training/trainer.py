@@ -397,7 +397,8 @@ def _train_first(
     **options: Any,
 ) -> None:
     """The run before a run, without a language model; it may have been stopped before it wrote anything."""
-    train(config, utterances, dev, folder, backend, resume and os.path.isfile(folder / CONFIG), progress, **options)
+    begun = os.path.isfile(folder / CONFIG) or os.path.isdir(folder / BEFORE)
+    train(config, utterances, dev, folder, backend, resume and begun, progress, **options)
 
 
 def _skipped(batch: Batch, losses: np.ndarray, state: State) -> str:

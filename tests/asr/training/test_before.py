@@ -15,7 +15,7 @@ from watcher import Watcher
 from asr.corpora import Utterance
 from asr.errors import CorpusError, UsageError
 from asr.model import Model
-from asr.training.config import LanguageConfig, TrainingConfig, load_config, save_config
+from asr.training.config import LanguageConfig, ScheduleConfig, TrainingConfig, load_config, save_config
 from asr.training.trainer import train
 from kernels.interface import Backend
 
@@ -63,6 +63,20 @@ def test_it_goes_on_where_it_was_stopped(after: int, case: Case, whole: Path, tm
     model = case.run(tmp_path / "run", resume=True)
     assert model.parameters.vector.tobytes() == vector(whole / "model.safetensors")
     assert vector(tmp_path / "run" / "before" / "model.safetensors") == vector(whole / "before" / "model.safetensors")
+
+
+@pytest.mark.parametrize("after", [1, 7, 13])
+def test_three_go_on_where_they_were_stopped(after: int, case: Case, tmp_path: Path) -> None:
+    """In the innermost, in the middle one, in the last: of six updates each."""
+    once = ScheduleConfig(epochs=1, warmup=0.0)
+    run = {"schedule": once, "keep": "last"}
+    inner = dataclasses.replace(case.config, before=None, **run)
+    middle = dataclasses.replace(case.config, before=inner, **run)
+    expected = case.run(tmp_path / "whole", before=middle, **run)
+    with pytest.raises(KeyboardInterrupt):
+        case.run(tmp_path / "run", Watcher(after, lambda: os.kill(os.getpid(), signal.SIGINT)), before=middle, **run)
+    model = case.run(tmp_path / "run", resume=True, before=middle, **run)
+    assert model.parameters.vector.tobytes() == expected.parameters.vector.tobytes()
 
 
 def test_a_folder_that_holds_one_is_not_used_again(case: Case, whole: Path, tmp_path: Path) -> None:
