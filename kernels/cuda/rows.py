@@ -85,8 +85,10 @@ def log_softmax(x, out, rows, C):
 @kernel(threads=THREADS)
 def agree(x, lengths, share, gradient, rows, pairs, C):
     """x, gradient [rows, 2, C], rows = T pairs: gradient += share (p - q), (q - p) of their softmaxes."""
-    p_tops, q_tops = cuda.shared.array(THREADS, float32), cuda.shared.array(THREADS, float32)
-    p_sums, q_sums = cuda.shared.array(THREADS, float32), cuda.shared.array(THREADS, float32)
+    p_tops = cuda.shared.array(THREADS, float32)
+    q_tops = cuda.shared.array(THREADS, float32)
+    p_sums = cuda.shared.array(THREADS, float32)
+    q_sums = cuda.shared.array(THREADS, float32)
     part = cuda.threadIdx.x % PARTS
     for first in range(cuda.blockIdx.x * ROWS, rows, cuda.gridDim.x * ROWS):
         row = first + cuda.threadIdx.x // PARTS
