@@ -60,7 +60,7 @@ def _check_same(folder: Path, config: TrainingConfig) -> None:
     begun = _flat(to_table(load_config(folder / CONFIG)))
     asked = _flat(to_table(config))
     changed = sorted(key for key in begun | asked if begun.get(key) != asked.get(key))
-    changed = [key for key in changed if not key.startswith(CHANGEABLE)]
+    changed = [key for key in changed if not key.rpartition("before.")[2].startswith(CHANGEABLE)]
     if changed:
         key = changed[0]
         raise UsageError(

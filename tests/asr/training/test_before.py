@@ -101,6 +101,17 @@ def test_other_settings_are_refused_in_both(case: Case, tmp_path: Path) -> None:
         case.run(tmp_path / "run", resume=True, before=dataclasses.replace(first, seed=4))
 
 
+def test_what_comes_after_training_may_differ_in_both(case: Case, whole: Path, tmp_path: Path) -> None:
+    """As `--set language.order=3` does when a language model is asked for later."""
+    with pytest.raises(KeyboardInterrupt):
+        case.run(tmp_path / "run", Watcher(25, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    assert case.config.before is not None
+    other = LanguageConfig(beam=16)
+    first = dataclasses.replace(case.config.before, language=other)
+    model = case.run(tmp_path / "run", resume=True, before=first, language=other)
+    assert model.parameters.vector.tobytes() == vector(whole / "model.safetensors")
+
+
 def test_a_text_that_is_not_there_is_told_before_the_first_run(case: Case, tmp_path: Path) -> None:
     config = dataclasses.replace(case.config, language=LanguageConfig(order=2))
     watcher = Watcher()
