@@ -238,5 +238,7 @@ def test_en_builds_on_an4_and_uses_every_alteration() -> None:
     assert (features, optimizer, config.text) == (an4.features, an4.optimizer, an4.text)
     used = {name for copy in config.augment.copies for name, _ in copy.variant()[3:]}
     assert used == {"noise", "reverb", "stop", "band", "level", "spread", "pad"}
-    assert [corpus.match for corpus in config.corpora] == ["an4", "kaldi", "kathleen", "fsdd", "synthetic"]
-    assert config.before == load_config("en-first")
+    people = ["an4", "kaldi", "kathleen", "fsdd"]
+    assert [corpus.match for corpus in config.corpora] == [*people, "synthetic-digits", "synthetic"]
+    assert config.before == load_config("en-second")
+    assert config.before.before == load_config("en-first")
