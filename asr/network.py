@@ -247,14 +247,15 @@ class Network:
 
         Parameters
         ----------
-        frames, lengths : as in `log_probs`
+        frames, lengths : as in `log_probs`; with `config.consistency` columns 2i and 2i + 1 are two hearings of one
+            utterance, else ValueError
         labels, label_lengths : int32 [B, S] and [B]; labels from 1 to C - 1
-            with `config.consistency` columns 2i and 2i + 1 are two hearings of one utterance
         seed : decides what dropout drops
         middle : labels, from 1 to `config.middle` - 1, and label lengths for the middle layer; None: the same. Its loss
             is in the gradient, `config.intermediate` times, but not in what is returned
 
-        An utterance whose labels do not fit its length has loss infinity and adds nothing to the gradient.
+        An utterance whose labels do not fit its length has loss infinity and adds nothing to the gradient but what
+        draws its hearings together.
         """
         with self._thinned(seed):
             return self._loss_and_gradient(frames, lengths, (labels, label_lengths), middle, seed)

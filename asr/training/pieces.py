@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.audio import Audio
+from asr.backends import fitting
 from asr.corpora.utterance import Utterance
 from asr.decoding import greedy
 from asr.decoding.forced import forced_path
@@ -111,7 +112,8 @@ def _pieces_of(
         return
     frames, labels = [extract(sound, model.features) for _, sound, _ in heard], [label for _, _, label in heard]
     batch = assemble(frames, labels, [str(i) for i in range(len(heard))])
-    log_probs, steps = network.log_probs(batch.frames, batch.lengths), network.steps(batch.lengths)
+    with fitting("words to be cut into pieces", lambda: "use --device cpu"):
+        log_probs, steps = network.log_probs(batch.frames, batch.lengths), network.steps(batch.lengths)
     for column, name in enumerate(batch.ids):
         utterance, sound, label = heard[int(name)]
         path = forced_path(log_probs[: steps[column], column], label)
