@@ -34,6 +34,7 @@ class NetworkSettings:
     recurrent_dropout : share of each layer's recurrent weights set to 0, others in each update (Merity et al., 2018)
     intermediate : weight of a second loss while training, of what a dense layer of its own reads in the outputs of the
         middle layer (intermediate CTC; Lee and Watanabe, ICASSP 2021); 0: none
+    intermediate_after : the layer that it reads instead, counted from 1, up to the last; 0: the middle one
     consistency : weight of what draws two hearings of each utterance together while training, each with changes to its
         frames and dropped outputs of its own (consistency-regularised CTC; Yao et al., ICLR 2025): how far apart their
         posteriors are (Kullback-Leibler), at both outputs; 0: an utterance is heard once
@@ -47,6 +48,7 @@ class NetworkSettings:
     dropout: float = 0.5
     recurrent_dropout: float = 0.0
     intermediate: float = 0.0
+    intermediate_after: int = 0
     consistency: float = 0.0
 
     def __post_init__(self) -> None:
@@ -57,8 +59,11 @@ class NetworkSettings:
         for name in ("dropout", "recurrent_dropout"):
             require(0 <= getattr(self, name) < 1, f"{name}: {getattr(self, name)} is not within [0, 1)")
         require(self.intermediate >= 0, f"intermediate: {self.intermediate} is below 0")
+        within = 0 <= self.intermediate_after <= self.layers
+        require(within, f"intermediate_after: {self.intermediate_after} is not within 0..{self.layers}")
         require(self.consistency >= 0, f"consistency: {self.consistency} is below 0")
-        require(not self.intermediate or self.layers >= 2, "intermediate: a single layer has no middle; leave it 0")
+        somewhere = self.layers >= 2 or self.intermediate_after > 0
+        require(not self.intermediate or somewhere, "intermediate: a single layer has no middle; leave it 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +283,7 @@ class Network:
         d_out = self._array(f"d_out{len(outputs) % 2}", x.shape)  # two arrays, taken in turn
         losses = self._read_off("output", self._dense, x, steps, target, d_out)
         for index in range(len(outputs) - 1, -1, -1):
-            if self._middle and index + 1 == len(outputs) // 2:
+            if self._middle and index + 1 == (self.config.intermediate_after or len(outputs) // 2):
                 self._add_intermediate(self._middle, inputs[index + 1], steps, middle or target, d_out)
             if self.config.dropout:
                 self.backend.dropout(d_out, d_out, self.config.dropout, _layer_seed(seed, index))

@@ -16,7 +16,7 @@ from kernels.interface import Backend
 def like(model: Model, config: TrainingConfig) -> TrainingConfig:
     """The settings for going on with a model: features, alphabet and network are its own, but not how it is trained."""
     shape = {field.name: getattr(model.network, field.name) for field in dataclasses.fields(NetworkSettings)}
-    how = ("dropout", "recurrent_dropout", "intermediate", "consistency")
+    how = ("dropout", "recurrent_dropout", "intermediate", "intermediate_after", "consistency")
     ways = {name: getattr(config.network, name) for name in how}
     return dataclasses.replace(
         config,

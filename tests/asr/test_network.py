@@ -65,7 +65,9 @@ def test_what_is_recognised_knows_nothing_of_dropped_weights() -> None:
     np.testing.assert_array_equal(plain.log_probs(FRAMES, LENGTHS), before)
 
 
-def deep(layers: int, middle: int = 0, backend: str = "cpu", dropout: float = 0.3, outputs: int = 5) -> Network:
+def deep(
+    layers: int, middle: int = 0, backend: str = "cpu", dropout: float = 0.3, outputs: int = 5, after: int = 0
+) -> Network:
     config = NetworkConfig(
         inputs=4,
         outputs=outputs,
@@ -75,15 +77,25 @@ def deep(layers: int, middle: int = 0, backend: str = "cpu", dropout: float = 0.
         dropout=dropout,
         middle=middle,
         intermediate=0.4 if middle else 0.0,
+        intermediate_after=after,
     )
     return Network(config, Network.initial(config, np.random.default_rng(2)), open_backend(backend, 1))
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
-@pytest.mark.parametrize(("layers", "below"), [(2, 1), (3, 1), (4, 2), (5, 2)])
-def test_the_middle_layers_loss_is_that_of_the_network_that_ends_there(layers: int, below: int, backend: str) -> None:
+@pytest.mark.parametrize(
+    ("layers", "after", "below"),
+    [(2, 0, 1), (3, 0, 1), (4, 0, 2), (5, 0, 2), (4, 1, 1), (4, 3, 3), (3, 3, 3), (1, 1, 1)],
+)
+def test_the_middle_layers_loss_is_that_of_the_network_that_ends_there(
+    layers: int, after: int, below: int, backend: str
+) -> None:
     """Its gradient, by weight, is added to that of the whole; the loss that is told and what is heard are the same."""
-    net, whole, half = deep(layers, 8, backend), deep(layers, 0, backend), deep(below, 0, backend, outputs=8)
+    net, whole, half = (
+        deep(layers, 8, backend, after=after),
+        deep(layers, 0, backend),
+        deep(below, 0, backend, outputs=8),
+    )
     labels, lengths = np.array([[7, 6, 5, 7], [6, 5, 0, 0]], np.int32), np.array([4, 2], np.int32)
     for name in whole.parameters:
         whole.parameters[name][...] = net.parameters[name]
@@ -158,3 +170,5 @@ def test_the_weight_of_consistency_is_not_below_nothing() -> None:
 def test_a_single_layer_has_no_middle() -> None:
     with pytest.raises(UsageError, match="intermediate: a single layer has no middle"):
         deep(1, 5)
+    with pytest.raises(UsageError, match=r"intermediate_after: 4 is not within 0\.\.3"):
+        deep(3, 5, after=4)
