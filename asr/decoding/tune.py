@@ -3,8 +3,11 @@ development data.
 
 The network is run once; then the utterances are decoded with every weight and bonus of a coarse grid and no penalty,
 with several penalties at the best weight, since a penalty asks for less of a bonus, and twice around the best of all
-with smaller distances. Where the data are of several corpora, it is the geometric mean of their error rates that is
-made small: a tenth fewer errors are worth as much in each, however large the corpus and however many errors it has.
+with smaller distances. Where the data are of several corpora, the sum of the square roots of their error rates is made
+small, whatever the size of each. Roots of counts are as unsure where they are few as where they are many (Bartlett,
+"The square root transformation in analysis of variance", Suppl. J. Royal Statistical Society 3, 1936), so that a change
+counts by how sure it is: in a sum of rates a corpus with few errors has no say, in one of logarithms a single one of
+its errors has too much.
 """
 
 from __future__ import annotations
@@ -55,8 +58,8 @@ class Tuning:
 
     @property
     def best(self) -> Point:
-        """The least word error rate, of several groups the geometric mean of theirs; where equal the least character
-        error rate, then the smallest penalty and weight."""
+        """The least word error rate, of several groups the least sum of the roots of theirs; where equal the same of
+        character error rates, then the smallest penalty and weight."""
         return min(self.points, key=_rank)
 
 
@@ -82,8 +85,7 @@ def tune(
     same : what is done to both texts before they are compared
     report : told of each point when it is known
     lm_weight, word_bonus, blank_penalty : not searched, but taken as it is, where it is given
-    groups : the group of each utterance, as its corpus; a change of its errors by some share counts alike in each;
-        None: all are of one
+    groups : the group of each utterance, as its corpus; None: all are of one
 
     UsageError without an utterance.
     """
@@ -129,9 +131,6 @@ def _with_given(settings: Settings, given: tuple[float | None, float | None, flo
 
 def _rank(point: Point) -> tuple[float, float, int, int, float, float, float]:
     scores, total = [score for score in point.groups.values() if score.words.reference], point.score
-    # since what they are divided by is the same for all points, errors rank as rates do; half an error more leaves
-    # something to win in the other groups where one has none
-    words = sum(math.log(score.words.errors + 0.5) for score in scores)
-    characters = sum(math.log(score.characters.errors + 0.5) for score in scores)
+    wer, cer = (sum(math.sqrt(getattr(score, name)) for score in scores) for name in ("wer", "cer"))
     settings = point.blank_penalty, point.lm_weight, abs(point.word_bonus)
-    return words, characters, total.words.errors, total.characters.errors, *settings
+    return wer, cer, total.words.errors, total.characters.errors, *settings
