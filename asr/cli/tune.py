@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 def tune(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundled model's name, or a model file.")],
-    corpus: Annotated[
-        str, typer.Argument(metavar="CORPUS", help="Development data: LAYOUT:PATH[:SPLIT], or a folder.")
+    corpora: Annotated[
+        list[str], typer.Argument(metavar="CORPUS", help="Development data: LAYOUT:PATH[:SPLIT], or a folder.")
     ],
     lm: Annotated[Path, typer.Option("--lm", metavar="FILE", help="The language model, in ARPA form.")],
     beam: Annotated[int, typer.Option("--beam", metavar="N", min=1, help="Readings kept at each step.")] = 32,
@@ -37,7 +37,8 @@ def tune(
     on development data.
 
     Prints the word error rate of all settings tried, in percent, and stores the best beside a model file, where
-    transcribe, evaluate and model bundle find them. Never tune on the data that a figure is reported of.
+    transcribe, evaluate and model bundle find them. Of several corpora each has its say, whatever its size and however
+    few its errors. Never tune on the data that a figure is reported of.
     """
     from asr.corpora import open_corpus
     from asr.decoding.choice import Tuned
@@ -45,12 +46,12 @@ def tune(
     from asr.evaluation import comparable
     from asr.model import bundled
 
-    utterances = open_corpus(corpus, run_commands)
+    utterances = {corpus: open_corpus(corpus, run_commands) for corpus in corpora}
     recognizer = open_recognizer(model, device, threads, batch, choice(beam=beam, lm=lm, lexicon=lexicon))
     assert recognizer.decoder is not None  # since a beam is asked for
-    log_probs, texts = _hear(recognizer, utterances)
-    step = recognizer.model.step_seconds
-    found = search(recognizer.decoder, log_probs, texts, step, comparable(recognizer.model))
+    log_probs, texts, groups = _hear(recognizer, utterances)
+    step, same = recognizer.model.step_seconds, comparable(recognizer.model)
+    found = search(recognizer.decoder, log_probs, texts, step, same, groups=groups)
     for penalty in sorted({point.blank_penalty for point in found.points}):
         print(f"blank penalty {penalty:g}")
         print(table(found, penalty))
@@ -58,6 +59,8 @@ def tune(
     wrong = f"{100 * best.score.wer:.2f} % words wrong"
     settings = f"--lm-weight {best.lm_weight:g} --word-bonus {best.word_bonus:g} --blank-penalty {best.blank_penalty:g}"
     print(f"best: {settings}, {wrong}")
+    for group, score in best.groups.items() if len(best.groups) > 1 else ():
+        print(f"  {group}: {100 * score.wer:.2f} % words wrong")
     if model not in bundled():
         tuned = Tuned(lm.name, best.lm_weight, best.word_bonus, best.blank_penalty)
         messages.say(f"stored in {tuned.save(Path(model))}")
@@ -79,15 +82,19 @@ def table(found: Tuning, penalty: float) -> str:
     return "\n".join(" ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
-def _hear(recognizer: Recognizer, utterances: Sequence[Utterance]) -> tuple[list[np.ndarray], list[str]]:
-    """The log-probabilities and texts of the utterances that can be heard; the others are named."""
+def _hear(
+    recognizer: Recognizer, utterances: Mapping[str, Sequence[Utterance]]
+) -> tuple[list[np.ndarray], list[str], list[str]]:
+    """Log-probabilities, text and corpus of each utterance that can be heard; the others are named."""
     from asr.errors import AsrError
 
-    log_probs, texts = [], []
-    for utterance in utterances:
-        try:
-            log_probs.append(recognizer.log_probs(utterance.read(recognizer.model.features.rate)))
-            texts.append(utterance.text)
-        except AsrError as error:
-            messages.say(f"{utterance.id}: {error}; left out")
-    return log_probs, texts
+    log_probs, texts, groups = [], [], []
+    for corpus, of_corpus in utterances.items():
+        for utterance in of_corpus:
+            try:
+                log_probs.append(recognizer.log_probs(utterance.read(recognizer.model.features.rate)))
+                texts.append(utterance.text)
+                groups.append(corpus)
+            except AsrError as error:
+                messages.say(f"{utterance.id}: {error}; left out")
+    return log_probs, texts, groups

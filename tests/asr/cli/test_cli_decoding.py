@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tones
 from outcome import RunAsr
 
 Noise = Callable[[str], Path]
@@ -86,6 +87,21 @@ def test_wrong_options_are_one_line(
     assert result.code in (1, 2)
     assert message in result.err
     assert "Traceback" not in result.err
+
+
+def test_of_several_corpora_the_rate_of_each_is_told(
+    run_asr: RunAsr, tone_run: Path, tone_corpus: Path, tmp_path: Path
+) -> None:
+    model, arpa, other = tmp_path / "tones.safetensors", tmp_path / "tones.arpa", tmp_path / "others"
+    model.write_bytes(next(tone_run.glob("*.safetensors")).read_bytes())
+    tones.make(other, 6, seed=2)
+    corpora = [f"pairs:{tone_corpus}", f"pairs:{other}"]
+    assert run_asr("lm", "build", corpora[0], "--out", arpa).code == 0
+    tuned = run_asr("lm", "tune", model, *corpora, "--lm", arpa, "--beam", 4)
+    assert tuned.code == 0, tuned.err
+    assert [line.split(": ")[0].strip() for line in tuned.out.splitlines()[-2:]] == corpora
+    alone = run_asr("lm", "tune", model, corpora[1], "--lm", arpa, "--beam", 4)
+    assert alone.out.splitlines()[-1].startswith("best: ")
 
 
 def test_tune_bundle_and_decode(run_asr: RunAsr, tone_run: Path, tone_corpus: Path, tmp_path: Path) -> None:
