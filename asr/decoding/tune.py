@@ -2,12 +2,14 @@
 development data.
 
 The network is run once; then the utterances are decoded with every weight and bonus of a coarse grid and no penalty,
-with several penalties at the best weight, since a penalty asks for less of a bonus, and twice around the best of all
-with smaller distances. Where the data are of several corpora, the sum of the square roots of their error rates is made
-small, whatever the size of each. Roots of counts are as unsure where they are few as where they are many (Bartlett,
-"The square root transformation in analysis of variance", Suppl. J. Royal Statistical Society 3, 1936), so that a change
-counts by how sure it is: in a sum of rates a corpus with few errors has no say, in one of logarithms a single one of
-its errors has too much.
+with several penalties at the best weight, since a penalty asks for less of a bonus, and around the best of all for as
+long as that finds a better one, with two distances.
+
+Where the data are of several corpora, the sum of the square roots of their error rates is made small, whatever the size
+of each. Roots of counts are as unsure where they are few as where they are many (Bartlett, "The square root
+transformation in analysis of variance", Suppl. J. Royal Statistical Society 3, 1936), so that a change counts by how
+sure it is: in a sum of rates a corpus with few errors has no say, in one of logarithms a single one of its errors has
+too much.
 """
 
 from __future__ import annotations
@@ -27,10 +29,11 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
 PENALTIES, LESS = (0.5, 1.0, 1.5, 2.0), (0.0, -1.0, -2.0)  # each with so much less of a bonus
 STEPS = (0.125, 0.5, 0.25), (0.0625, 0.25, 0.125)  # of weight, bonus and penalty, around the best
+ROUNDS = 6  # of each of them at most
 AROUND = tuple(
     move for move in product((-1, 0, 1), repeat=3) if any(move) and 0 in (move[0], move[2])
 )  # weight and penalty do not move at once
-MOST = len(WEIGHTS) * len(BONUSES) + len(PENALTIES) * len(LESS) + len(STEPS) * len(AROUND)  # settings that are tried
+MOST = len(WEIGHTS) * len(BONUSES) + len(PENALTIES) * len(LESS) + len(STEPS) * ROUNDS * len(AROUND)
 
 Settings = tuple[float, float, float]  # weight, bonus, penalty
 
@@ -119,8 +122,11 @@ def tune(
     weight, bonus, _ = try_each((weight, bonus, 0.0) for weight, bonus in product(WEIGHTS, BONUSES))
     best = try_each((weight, bonus + less, penalty) for penalty, less in product(PENALTIES, LESS))
     for step in STEPS:
-        w, b, p = best
-        best = try_each((w + i * step[0], b + j * step[1], p + k * step[2]) for i, j, k in AROUND)
+        for _ in range(ROUNDS):
+            before, (w, b, p) = best, best
+            best = try_each((w + i * step[0], b + j * step[1], p + k * step[2]) for i, j, k in AROUND)
+            if best == before:
+                break
     return Tuning(tuple(known[settings] for settings in sorted(known, key=lambda settings: settings[::-1])))
 
 

@@ -1,4 +1,4 @@
-"""What a run begins with: a network with random weights, or with those of another model."""
+"""What a run begins with, a network with random weights or with those of another model, and what of it may stay."""
 
 from __future__ import annotations
 
@@ -47,3 +47,12 @@ def first_network(
             parameters[name][...] = weight
     with fitting(str(folder), lambda: "take a smaller network (network.hidden, network.layers) or --device cpu"):
         return Network(shape, parameters, backend)
+
+
+def blended(model: Model, first: Model, share: float) -> Model:
+    """The model with a share of the weights that training began with, where those are of the same shape."""
+    parameters = model.parameters.like()
+    for name, weight in model.parameters.items():
+        before = first.parameters[name] if first.parameters.layout.get(name) == weight.shape else weight
+        parameters[name][...] = (1 - share) * weight + share * before
+    return dataclasses.replace(model, parameters=parameters)

@@ -26,6 +26,11 @@ class DevScore:
     cer: float | None
     wer: float | None
 
+    def known(self) -> dict[str, float]:
+        """By name, as metrics and models have them."""
+        values = {"dev_loss": self.loss, "dev_cer": self.cer, "dev_wer": self.wer}
+        return {name: value for name, value in values.items() if value is not None}
+
     def rank(self) -> tuple[float, float, float]:
         """Smaller is better: words first, then characters, then the loss."""
         return (math.inf if self.wer is None else self.wer, math.inf if self.cer is None else self.cer, self.loss)

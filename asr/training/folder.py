@@ -29,7 +29,7 @@ CONFIG, METRICS, CHECKPOINT = "config.toml", "metrics.jsonl", "checkpoint.safete
 TRAIN, DEV, PIECES = "train.jsonl", "dev.jsonl", "pieces.jsonl"
 BEFORE = "before"
 BEST, LAST, MODEL = "best.safetensors", "last.safetensors", "model.safetensors"
-CHANGEABLE = ("batches.size", "language.", "half")  # begin the settings that may differ when a run is resumed
+CHANGEABLE = ("batches.size", "language.", "blend", "half")  # begin the settings that may differ when a run is resumed
 
 
 def check_folder(folder: Path, config: TrainingConfig, resume: bool, spared: str = "") -> None:

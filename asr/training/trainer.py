@@ -27,7 +27,7 @@ from asr.network import Network
 from asr.parameters import Parameters
 from asr.training import checkpoint
 from asr.training.batches import Batch, ahead, epoch_batches
-from asr.training.beginning import first_network, like
+from asr.training.beginning import blended, first_network, like
 from asr.training.cache import FeatureCache
 from asr.training.checkpoint import State
 from asr.training.communicator import Alone, Communicator
@@ -86,8 +86,8 @@ def train(
     out : a new or empty folder; with `resume`, one where a run was stopped, that of `config.before` in it or its own
     backend : the machine; default: the best there is
     resume : go on where the run in `out` stopped; the end is the same, bit for bit, as if it had not. Only what
-        comes after training may differ (`language`, `half`), and `batches.size`, for a device whose memory was full:
-        the epoch that was stopped then begins anew
+        comes after training may differ (`language`, `blend`, `half`), and `batches.size`, for a device whose memory
+        was full: the epoch that was stopped then begins anew
     progress : told of the run; default: a display on a terminal, else lines on stderr
     trained_on, licence : for the model's provenance: the corpora's notations, the licence of their audio
     transcripts : for the final language model (`config.language`), those of held-out speakers of the same corpora among
@@ -146,7 +146,7 @@ def train(
     run.describe(pieces)
     with Interruption() as interruption:
         run.go(interruption)
-    return run.finish(sources)
+    return run.finish(sources, init)
 
 
 class Run:
@@ -193,10 +193,15 @@ class Run:
         finally:
             self.progress.end()
 
-    def finish(self, sources: Sources | None) -> Model:
-        """The final model, also written to the run folder; it carries a language model where there are sources."""
+    def finish(self, sources: Sources | None, init: Model | None) -> Model:
+        """The final model, also written to the run folder; it carries a language model where there are sources.
+
+        init : what the run began with, if that was a model
+        """
         model = Model.load(self.folder / (BEST if self.config.keep == "best" and self.state.best else LAST))
         model = dataclasses.replace(model, provenance={**model.provenance, "config": self.provenance["config"]})
+        if self.config.blend and init:
+            model = self._blended(model, init)
         if self.config.half:
             model = model.halved()
         try:
@@ -209,6 +214,19 @@ class Run:
         with self._writing():
             model.save(self.folder / MODEL, half=self.config.half)
         return model
+
+    def _blended(self, model: Model, init: Model) -> Model:
+        """The model with its share of what the run began with, and the scores of that."""
+        model = blended(model, init, self.config.blend)
+        told = self._told_of("development data, for the blend")
+        network = Network(model.network, model.parameters, self.network.backend)
+        score = score_development(network, self.dev, self.alphabet, self.config.batches.size, told)
+        if score is None:
+            return model
+        rates = [f"{name} {value:.2%}" for name, value in (("CER", score.cer), ("WER", score.wer)) if value is not None]
+        share = f"with {self.config.blend:.0%} of the weights that the run began with"
+        self.progress.message(f"{share}: {', '.join([f'dev loss {score.loss:.3f}', *rates])}")
+        return dataclasses.replace(model, provenance={**model.provenance, "scores": score.known()})
 
     def describe(self, pieces: Sequence[Utterance]) -> None:
         """Say in the run folder what run this is: its settings, the utterances that it uses, and their `pieces`."""

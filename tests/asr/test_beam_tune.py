@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from asr.config import to_table
 from asr.decoding.beam import BeamDecoder, BeamOptions
 from asr.decoding.choice import DecodingChoice, Tuned, open_decoder
 from asr.decoding.hotwords import HotWord
-from asr.decoding.tune import BONUSES, PENALTIES, WEIGHTS, Point, Tuning, tune
+from asr.decoding.hypothesis import Hypothesis
+from asr.decoding.tune import BONUSES, MOST, PENALTIES, WEIGHTS, Point, Tuning, tune
 from asr.errors import ModelError, UsageError
 from asr.language import NgramModel, read_arpa
 from asr.language.pack import from_arrays, to_arrays
@@ -121,6 +123,27 @@ def test_groups_are_kept_apart(language: NgramModel) -> None:
     apart = tune(decoder, spoken, references, STEP, groups=groups).best
     assert {group: score.wer for group, score in apart.groups.items()} == {"large": 1, "small": 0}
     assert apart.score.words.errors == 6
+
+
+class Fussy:
+    """A decoder that makes an error for each half that the bonus is away from 6.5, beyond the grid."""
+
+    def __init__(self, options: BeamOptions) -> None:
+        self.options = options
+
+    def with_options(self, options: BeamOptions) -> Fussy:
+        return Fussy(options)
+
+    def decode_each(self, utterances: Sequence[np.ndarray], step_seconds: float) -> list[list[Hypothesis]]:
+        wrong = round(2 * abs(self.options.word_bonus - 6.5))
+        return [[Hypothesis(" ".join(["wrong"] * wrong + ["right"] * (20 - wrong)), (), 1.0, 0.0)] for _ in utterances]
+
+
+def test_the_search_goes_on_as_long_as_it_finds_something_better() -> None:
+    found = tune(Fussy(BeamOptions()), [np.zeros((1, 2))], [" ".join(["right"] * 20)], STEP)  # type: ignore[arg-type]
+    assert found.best.word_bonus == 6.5
+    assert found.best.score.words.errors == 0
+    assert len(found.points) < MOST
 
 
 def test_nothing_can_be_tuned_on_nothing(language: NgramModel) -> None:

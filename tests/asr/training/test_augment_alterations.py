@@ -240,5 +240,8 @@ def test_en_builds_on_an4_and_uses_every_alteration() -> None:
     assert used == {"noise", "reverb", "stop", "band", "level", "spread", "pad"}
     people = ["an4", "kaldi", "kathleen", "fsdd"]
     assert [corpus.match for corpus in config.corpora] == [*people, "synthetic-digits", "synthetic"]
-    assert config.before == load_config("en-second")
-    assert config.before.before == load_config("en-first")
+    before = []
+    while config.before is not None:
+        config = config.before
+        before.append(config)
+    assert before == [load_config(name) for name in ("en-third", "en-second", "en-first")]

@@ -133,9 +133,10 @@ def test_a_file_names_it(tmp_path: Path) -> None:
     (tmp_path / "first.toml").write_text('base = "tiny"\nseed = 7\n')
     (tmp_path / "second.toml").write_text('base = "first.toml"\nbefore = "first.toml"\n[network]\ndropout = 0.1\n')
     (tmp_path / "third.toml").write_text('base = "second.toml"\nbefore = ""\n')
-    config = load_config(tmp_path / "second.toml", {"schedule.epochs": 3, "init": "en"})
+    config = load_config(tmp_path / "second.toml", {"schedule.epochs": 3, "init": "en", "blend": 0.25})
     assert config.before is not None
     assert (config.before.seed, config.before.schedule.epochs, config.before.init) == (7, 3, "")
+    assert (config.blend, config.before.blend) == (0.25, 0.0)
     assert config.before.network.dropout == load_config("tiny").network.dropout != config.network.dropout == 0.1
     assert config.before.before is None
     assert load_config(tmp_path / "third.toml").before is None

@@ -14,8 +14,11 @@ from watcher import Watcher
 from asr.corpora import Utterance
 from asr.errors import ModelError, TrainingError
 from asr.model import Model
+from asr.network import Network
+from asr.parameters import Parameters
 from asr.recognizer import Recognizer
 from asr.scoring import score
+from asr.training.beginning import blended
 from asr.training.config import ScheduleConfig, TrainingConfig
 from asr.training.trainer import train
 from kernels.interface import Backend
@@ -75,6 +78,43 @@ def test_a_run_that_begins_with_a_model_can_be_resumed(
         )
     resumed = train(config, train_set[:24], dev_set, tmp_path / "run", backend, True, progress=Watcher(), cache=cache)
     np.testing.assert_array_equal(resumed.parameters.vector, whole.parameters.vector)
+
+
+def test_weights_that_the_run_began_with_have_a_share_in_its_result(
+    tutor: Path, restless: TrainingConfig, train_set: list[Utterance], dev_set: list[Utterance], backend: Backend,
+    cache: Path, tmp_path: Path,
+) -> None:  # fmt: skip
+    """The scores in the model are those of the mean; a run that has ended can be given another share."""
+    config = dataclasses.replace(restless, init=str(tutor), keep="last", blend=0.25)
+    watcher = Watcher()
+    model = train(config, train_set[:24], dev_set, tmp_path / "run", backend, progress=watcher, cache=cache)
+    first, last = Model.load(tutor), Model.load(tmp_path / "run" / "last.safetensors")
+    mean = 0.75 * last.parameters.vector + 0.25 * first.parameters.vector
+    np.testing.assert_allclose(model.parameters.vector, mean, rtol=1e-6, atol=1e-7)
+    assert np.abs(last.parameters.vector - first.parameters.vector).max() > 1e-3
+    assert any(
+        message.startswith("with 25% of the weights that the run began with: dev loss") for message in watcher.messages
+    )
+    texts = [Recognizer(model).transcribe(utterance.audio).text for utterance in dev_set]
+    measured = score([utterance.text for utterance in dev_set], texts)
+    scores = model.provenance["scores"]
+    assert (scores["dev_cer"], scores["dev_wer"]) == pytest.approx((measured.cer, measured.wer))
+    assert scores["dev_loss"] != last.provenance["scores"]["dev_loss"]
+    other = dataclasses.replace(config, blend=0.5)
+    again = train(other, train_set[:24], dev_set, tmp_path / "run", backend, True, progress=Watcher(), cache=cache)
+    half = 0.5 * (last.parameters.vector + first.parameters.vector)
+    np.testing.assert_allclose(again.parameters.vector, half, rtol=1e-6, atol=1e-7)
+
+
+def test_weights_of_another_shape_have_no_share(tutor: Path) -> None:
+    first = Model.load(tutor)
+    shape = dataclasses.replace(first.network, middle=4, intermediate=1.0)
+    model = dataclasses.replace(first, network=shape, parameters=Parameters(Network.layout(shape)))
+    model.parameters["middle.weight"][...] = 3.0
+    mixed = blended(model, first, 0.5)
+    assert np.all(mixed.parameters["middle.weight"] == 3.0)
+    for name, weight in first.parameters.items():
+        np.testing.assert_array_equal(mixed.parameters[name], weight / 2)
 
 
 def test_a_model_to_begin_with_must_be_there(

@@ -64,7 +64,7 @@ def test_a_file_builds_on_another(tmp_path: Path) -> None:
         ("base = 3", "base: 3 where the name or path"),
         (
             'base = "nowhere"',
-            "nowhere: neither a file nor one of the configurations an4, default, en, en-first, en-second, tiny",
+            "nowhere: neither a file nor one of the configurations an4, default, en, en-first, en-second, en-third",
         ),
         ('base = "x.toml"', "the file is built on itself"),
         ("[network]\nlayer = 3", "network: layer: unknown key; did you mean layers?"),
@@ -83,7 +83,7 @@ def test_files_that_cannot_be_used(text: str, message: str, tmp_path: Path) -> N
 def test_no_such_config() -> None:
     with pytest.raises(
         UsageError,
-        match=r"an5: neither a file nor one of the configurations an4, default, en, en-first, en-second, tiny",
+        match="an5: neither a file nor one of the configurations an4, default, en, en-first, en-second, en-third",
     ):
         load_config("an5")
 
@@ -137,6 +137,8 @@ def test_no_such_config() -> None:
         ("dev_every", 1),
         ("dev_fold", -1),
         ("dev_fold", 1),
+        ("blend", 1.0),
+        ("blend", 0.5),
     ],
 )
 def test_values_that_cannot_be(key: str, value: object) -> None:
