@@ -126,7 +126,7 @@ def test_groups_are_kept_apart(language: NgramModel) -> None:
 
 
 class Fussy:
-    """A decoder that makes an error for each half that the bonus is away from 6.5, beyond the grid."""
+    """A decoder that makes an error for each quarter that the bonus is away from 6.5, beyond the grid."""
 
     def __init__(self, options: BeamOptions) -> None:
         self.options = options
@@ -135,12 +135,12 @@ class Fussy:
         return Fussy(options)
 
     def decode_each(self, utterances: Sequence[np.ndarray], step_seconds: float) -> list[list[Hypothesis]]:
-        wrong = round(2 * abs(self.options.word_bonus - 6.5))
-        return [[Hypothesis(" ".join(["wrong"] * wrong + ["right"] * (20 - wrong)), (), 1.0, 0.0)] for _ in utterances]
+        wrong = round(4 * abs(self.options.word_bonus - 6.5))
+        return [[Hypothesis(" ".join(["wrong"] * wrong + ["right"] * (40 - wrong)), (), 1.0, 0.0)] for _ in utterances]
 
 
 def test_the_search_goes_on_as_long_as_it_finds_something_better() -> None:
-    found = tune(Fussy(BeamOptions()), [np.zeros((1, 2))], [" ".join(["right"] * 20)], STEP)  # type: ignore[arg-type]
+    found = tune(Fussy(BeamOptions()), [np.zeros((1, 2))], [" ".join(["right"] * 40)], STEP)  # type: ignore[arg-type]
     assert found.best.word_bonus == 6.5
     assert found.best.score.words.errors == 0
     assert len(found.points) < MOST
