@@ -33,6 +33,7 @@ ROUNDS = 6  # of each of them at most
 AROUND = tuple(
     move for move in product((-1, 0, 1), repeat=3) if any(move) and 0 in (move[0], move[2])
 )  # weight and penalty do not move at once
+# settings that are tried at most; mostly about half as many
 MOST = len(WEIGHTS) * len(BONUSES) + len(PENALTIES) * len(LESS) + len(STEPS) * ROUNDS * len(AROUND)
 
 Settings = tuple[float, float, float]  # weight, bonus, penalty
