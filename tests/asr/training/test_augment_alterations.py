@@ -249,4 +249,5 @@ def test_en_builds_on_an4_and_uses_every_alteration() -> None:
     while config.before is not None:
         config = config.before
         before.append(config)
-    assert before == [load_config(name) for name in ("en-fourth", "en-third", "en-second", "en-first")]
+    names = ("en-fifth", "en-fourth", "en-third", "en-second", "en-first")
+    assert before == [load_config(name) for name in names]

@@ -9,7 +9,7 @@ import pytest
 from asr.errors import UsageError
 from asr.training.config import Copy, TrainingConfig, load_config, named_configs, save_config
 
-NO_CONFIG = "neither a file nor one of the configurations an4, default, en, en-first, en-fourth, en-second, en-third"
+NO_CONFIG = "neither a file nor one of the configurations an4, default, en, en-fifth, en-first, en-fourth, en-second"
 
 
 @pytest.mark.parametrize("name", sorted(named_configs()))
