@@ -98,6 +98,27 @@ def test_score_groups_has_a_line_for_each_group(tmp_path: Path) -> None:
     assert printed[2].startswith("no group: 1 words, WER 100.00%")
 
 
+def test_score_words_counts_what_was_said_in_training(tmp_path: Path) -> None:
+    lines = [
+        {"id": "1", "reference": "go on then go", "hypothesis": "go one go"},
+        {"id": "2", "reference": "stop", "hypothesis": "stop it"},
+    ]
+    (tmp_path / "details.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    texts = ["Go!", *["on"] * 6, *["then"] * 2]
+    train = [{"audio_filepath": f"{number}.wav", "text": text} for number, text in enumerate(texts)]
+    for line in train:
+        (tmp_path / line["audio_filepath"]).touch()
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in train))
+    printed = run("score_words.py", tmp_path / "details.jsonl", f"nemo:{tmp_path / 'train.jsonl'}").splitlines()
+    assert printed[2:] == [
+        "| never | 1 | 0.0% |",  # stop: what was put in behind it is no error of its own
+        "| 1 to 5 times | 3 | 33.3% |",  # go twice, and then, which is missing
+        "| 6 to 20 times | 1 | 100.0% |",  # on
+        "| 21 to 100 times | 0 |  |",
+        "| 101 times or more | 0 |  |",
+    ]
+
+
 def test_score_ensemble_has_a_line_for_each_model_and_one_for_all(tmp_path: Path) -> None:
     """Twice the same model makes the same errors as once."""
     printed = run("score_ensemble.py", f"pairs:{ROOT / 'samples'}", "en", "en").splitlines()
