@@ -85,6 +85,11 @@ class NetworkConfig(NetworkSettings):
         require(self.outputs >= 2, f"outputs: {self.outputs} is below 2")
         require(self.middle == 0 or self.middle >= 2, f"middle: {self.middle} is neither 0 nor 2 or more")
 
+    @property
+    def middle_reads(self) -> int:
+        """Which layer's outputs the middle layer's dense output reads, counted from 1."""
+        return self.intermediate_after or self.layers // 2
+
     def recurrent_shapes(self) -> list[RecurrentShape]:
         """The recurrent layers, from the frames up."""
         shapes: list[RecurrentShape] = []
@@ -283,7 +288,7 @@ class Network:
         d_out = self._array(f"d_out{len(outputs) % 2}", x.shape)  # two arrays, taken in turn
         losses = self._read_off("output", self._dense, x, steps, target, d_out)
         for index in range(len(outputs) - 1, -1, -1):
-            if self._middle and index + 1 == (self.config.intermediate_after or len(outputs) // 2):
+            if self._middle and index + 1 == self.config.middle_reads:
                 self._add_intermediate(self._middle, inputs[index + 1], steps, middle or target, d_out)
             if self.config.dropout:
                 self.backend.dropout(d_out, d_out, self.config.dropout, _layer_seed(seed, index))

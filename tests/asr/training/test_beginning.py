@@ -117,6 +117,21 @@ def test_weights_of_another_shape_have_no_share(tutor: Path) -> None:
         np.testing.assert_array_equal(mixed.parameters[name], weight / 2)
 
 
+@pytest.mark.parametrize(("reads", "left"), [(1, 0.5), (2, 1.0)])
+def test_the_middle_layers_output_is_shared_where_it_reads_the_same_layer(tutor: Path, reads: int, left: float) -> None:
+    """1 is the middle one of two layers, by default."""
+    first = Model.load(tutor)
+    shape = dataclasses.replace(first.network, middle=4, intermediate=1.0)
+    first = dataclasses.replace(first, network=shape, parameters=Parameters(Network.layout(shape)))
+    other = dataclasses.replace(first, network=dataclasses.replace(shape, intermediate_after=reads))
+    model = dataclasses.replace(other, parameters=Parameters(Network.layout(shape)))
+    model.parameters.vector[...] = 1.0
+    mixed = blended(model, first, 0.5).parameters
+    assert {name: float(np.unique(view).item()) for name, view in mixed.items()} == {
+        name: left if name.startswith("middle") else 0.5 for name in mixed.layout
+    }
+
+
 def test_a_model_to_begin_with_must_be_there(
     restless: TrainingConfig, train_set: list[Utterance], backend: Backend, tmp_path: Path
 ) -> None:
