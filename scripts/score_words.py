@@ -1,4 +1,4 @@
-"""How often words are wrong by how often they were said in training, out of what `asr evaluate --details` wrote.
+"""Share of words that are wrong by how often training had them, out of what `asr evaluate --details` wrote.
 
     asr evaluate --model en kaldi:corpora/speechocean762/dev --details details.jsonl
     python scripts/score_words.py details.jsonl nemo:runs/en/train.jsonl

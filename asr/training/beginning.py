@@ -11,7 +11,6 @@ import numpy as np
 from asr.backends import fitting
 from asr.model import Model
 from asr.network import Network, NetworkConfig, NetworkSettings
-from asr.parameters import Parameters
 from asr.training.config import TrainingConfig
 from asr.training.streams import stream
 from kernels.interface import Backend
@@ -36,7 +35,8 @@ def first_network(
     """The network before its first update.
 
     outputs, middle : labels and the blank, of the last layer and of the middle one, if that has a loss
-    init : whose weights are taken where the network has the same; the middle layer's output may be another's
+    init : whose weights are taken where the network has the same; others, as of an output that reads another layer,
+        begin anew
     folder : the run's, to be named where the device's memory is too small
     """
     shape = NetworkConfig(
@@ -46,7 +46,7 @@ def first_network(
         **dataclasses.asdict(config.network),
     )
     parameters = Network.initial(shape, stream(config.seed, "weights"))
-    for name, weight in _common(shape, parameters, init) if init else ():
+    for name, weight in _common(shape, init) if init else ():
         parameters[name][...] = weight
     with fitting(str(folder), lambda: "take a smaller network (network.hidden, network.layers) or --device cpu"):
         return Network(shape, parameters, backend)
@@ -56,15 +56,15 @@ def blended(model: Model, first: Model, share: float) -> Model:
     """The model with a share of the weights that training began with, where it has the same."""
     parameters = model.parameters.like()
     parameters.vector[...] = model.parameters.vector
-    for name, weight in _common(model.network, parameters, first):
+    for name, weight in _common(model.network, first):
         parameters[name][...] = (1 - share) * parameters[name] + share * weight
     return dataclasses.replace(model, parameters=parameters)
 
 
-def _common(network: NetworkConfig, parameters: Parameters, model: Model) -> Iterator[tuple[str, np.ndarray]]:
-    """Those of the model's weights that a network with these parameters has as well: of the same name and shape, and of
-    the middle layer's output only where it reads the same layer."""
-    other = network.middle_reads != model.network.middle_reads
+def _common(network: NetworkConfig, model: Model) -> Iterator[tuple[str, np.ndarray]]:
+    """Those of the model's weights that the network has as well: of the same name and shape, and the middle layer's
+    output only where it reads the same layer."""
+    layout, other = Network.layout(network), network.middle_reads != model.network.middle_reads
     for name, weight in model.parameters.items():
-        if parameters.layout.get(name) == weight.shape and not (other and name.startswith("middle.")):
+        if layout.get(name) == weight.shape and not (other and name.startswith("middle.")):
             yield name, weight

@@ -18,7 +18,7 @@ from asr.network import Network
 from asr.parameters import Parameters
 from asr.recognizer import Recognizer
 from asr.scoring import score
-from asr.training.beginning import blended
+from asr.training.beginning import blended, first_network, like
 from asr.training.config import ScheduleConfig, TrainingConfig
 from asr.training.trainer import train
 from kernels.interface import Backend
@@ -130,6 +130,21 @@ def test_the_middle_layers_output_is_shared_where_it_reads_the_same_layer(tutor:
     assert {name: float(np.unique(view).item()) for name, view in mixed.items()} == {
         name: left if name.startswith("middle") else 0.5 for name in mixed.layout
     }
+
+
+@pytest.mark.parametrize("reads", [1, 2])
+def test_an_output_that_reads_another_layer_begins_anew(
+    tutor: Path, restless: TrainingConfig, backend: Backend, tmp_path: Path, reads: int
+) -> None:
+    first = Model.load(tutor)
+    shape = dataclasses.replace(first.network, middle=4, intermediate=1.0)
+    first = dataclasses.replace(first, network=shape, parameters=Parameters(Network.layout(shape)))
+    first.parameters.vector[...] = 3.0
+    asked = dataclasses.replace(restless.network, layers=2, intermediate=1.0, intermediate_after=reads)
+    config = like(first, dataclasses.replace(restless, network=asked))
+    begun = first_network(config, first.network.outputs, 4, first, backend, tmp_path).parameters
+    taken = {name for name in first.parameters.layout if np.all(backend.to_host(begun[name]) == 3.0)}
+    assert taken == {name for name in first.parameters.layout if reads == 1 or not name.startswith("middle")}
 
 
 def test_a_model_to_begin_with_must_be_there(
