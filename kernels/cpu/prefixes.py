@@ -53,7 +53,7 @@ class Workspace(NamedTuple):
     end_state: np.ndarray  # of the language model, if the word ends here
     added: np.ndarray  # float64: all that the grammar has added
     spelled: np.ndarray  # float64: log-probability of the letters of the word begun, in the model of spelling
-    lent: np.ndarray  # float64: of that, for what the word begun may come to
+    lent: np.ndarray  # float64: of `added`, for what the word begun may come to
     end_added: np.ndarray  # float64: what it adds if the word ends here; NaN: not asked yet
     # entries [E]: labels of likeliest paths
     before: np.ndarray  # int32: the entry of the label before; -1: none

@@ -54,6 +54,7 @@ def _compact_nodes(w, side, slots):
             w.parent[kept] = place[parent] if parent >= 0 else -1
             w.label[kept], w.slot[kept], w.state[kept] = w.label[node], w.slot[node], w.state[node]
             w.place[kept], w.letters[kept], w.pattern[kept] = w.place[node], w.letters[node], w.pattern[node]
+            w.letter_state[kept], w.spelled[kept] = w.letter_state[node], w.spelled[node]
             w.end_state[kept], w.end_added[kept] = w.end_state[node], w.end_added[node]
             w.added[kept], w.lent[kept] = w.added[node], w.lent[node]
             place[node] = kept

@@ -138,7 +138,7 @@ def same(left: Reading, right: Reading) -> bool:
     return all(np.array_equal(*pair) for pair in zip(left, right, strict=True))
 
 
-@pytest.mark.parametrize("name", ["nothing known", "all", "letters"])
+@pytest.mark.parametrize("name", TASKS)
 def test_a_small_workspace_and_more_threads_change_nothing(name: str) -> None:
     grammar = TASKS[name].grammar()
     each = [posteriors(seed, T) for seed, T in enumerate([300, 7, 1, 120, 64])]
