@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class Example:
     text : as it is to be recognised
     labels : int32 `[S]`
     middle : int32 `[S']`, for the middle layer: phones, or the same
-    lengths : frames of each copy that may be drawn
+    lengths : frames of each copy that may be drawn, the plain one among them
     """
 
     utterance: Utterance
@@ -99,7 +100,7 @@ class Dataset:
 
 def with_prior(config: FeatureConfig, utterances: Sequence[Utterance]) -> FeatureConfig:
     """Average speech measured, where features need it and have it not: that of up to MEASURED of the utterances."""
-    if not config.prior_frames or config.prior_mean:
+    if not config.prior_frames or config.prior_mean or not utterances:
         return config
     chosen = utterances[:: max(1, -(-len(utterances) // MEASURED))]
     try:
@@ -145,24 +146,30 @@ def prepare_train(
 ) -> Dataset:
     """Training data with the copies drawn for all epochs; TrainingError when no utterance can be used.
 
+    Draws are made among what can be used, so that a corpus of which some is left out has its share all the same.
+
     said : tells the phones for the middle layer
     """
-    kept = _spelled(utterances, alphabet, config.text, cache.progress)
-    if said:
-        _tell_missing(said, [text for _, text in kept], cache.progress)
-    copies = config.augment.copies or (PLAIN,)
-    _find_voices(copies, [utterance for utterance, _ in kept], cache)
-    present = draw_present([settings_of(utterance, config) for utterance, _ in kept], config)
-    drawn = draw_copies(config.augment, present.shape[1], config.schedule.epochs, config.seed)
-    wanted: list[dict[Copy, None]] = [{PLAIN: None} for _ in kept]
-    for i, c in np.unique(np.stack([present.ravel(), drawn.ravel()]), axis=1).T:
-        wanted[i][copies[c]] = None
-    examples = _examples(kept, [list(w) for w in wanted], alphabet, config, cache, threads, said)
+    examples = _examples(utterances, alphabet, config, cache, threads, said)
     if not examples:
         raise TrainingError(
             f"none of the {len(utterances)} training utterances can be used; the messages above say why"
         )
-    return _dataset(examples, present, [[copies[c] for c in row] for row in drawn], cache)
+    if said:
+        _tell_missing(said, [example.text for example in examples], cache.progress)
+    copies = config.augment.copies or (PLAIN,)
+    _find_voices(copies, [example.utterance for example in examples], cache)
+    present = draw_present([settings_of(example.utterance, config) for example in examples], config)
+    drawn = draw_copies(config.augment, present.shape[1], config.schedule.epochs, config.seed)
+    wanted: list[list[Copy]] = [[] for _ in examples]
+    for i, c in np.unique(np.stack([present.ravel(), drawn.ravel()]), axis=1).T:
+        wanted[i].append(copies[c])
+    examples = _with_copies(examples, wanted, config, cache, threads)
+    chosen = [
+        tuple(_usable(copies[c], examples[i]) for i, c in zip(*pair, strict=True))
+        for pair in zip(present.tolist(), drawn.tolist(), strict=True)
+    ]
+    return Dataset(tuple(examples), present, tuple(chosen), cache)
 
 
 def _tell_missing(said: Pronunciations, texts: Sequence[str], progress: Progress) -> None:
@@ -171,20 +178,6 @@ def _tell_missing(said: Pronunciations, texts: Sequence[str], progress: Progress
         often = ", ".join(sorted(missing, key=lambda word: (-missing[word], word))[:SHOWN])
         share = f"{sum(missing.values())} of {total} words to learn from"
         progress.message(f"{share} are not in the pronouncing dictionary, such as {often}; each counts as one phone")
-
-
-def _dataset(
-    examples: dict[int, Example], present: np.ndarray, copies: Sequence[Sequence[Copy]], cache: FeatureCache
-) -> Dataset:
-    """What is left of the epochs drawn: no example that cannot be used, and of each epoch as much as of any other."""
-    place = {i: number for number, i in enumerate(examples)}
-    rows = [
-        [(place[i], _usable(copy, examples[i])) for i, copy in zip(row, drawn, strict=True) if i in place]
-        for row, drawn in zip(present.tolist(), copies, strict=True)
-    ]  # an altered copy that is too short for its text gives way to the plain one
-    size = min(len(row) for row in rows)  # they differ where a corpus has a weight and some of it cannot be used
-    places = np.array([[i for i, _ in row[:size]] for row in rows], np.int64).reshape(len(rows), size)
-    return Dataset(tuple(examples.values()), places, tuple(tuple(c for _, c in row[:size]) for row in rows), cache)
 
 
 def _find_voices(copies: Sequence[Copy], utterances: Sequence[Utterance], cache: FeatureCache) -> None:
@@ -199,10 +192,9 @@ def prepare_dev(
     utterances: Sequence[Utterance], alphabet: Alphabet, config: TrainingConfig, cache: FeatureCache, threads: int
 ) -> Dataset:
     """Development data, as recorded."""
-    kept = _spelled(utterances, alphabet, config.text, cache.progress)
-    examples = _examples(kept, [[PLAIN]] * len(kept), alphabet, config, cache, threads)
+    examples = _examples(utterances, alphabet, config, cache, threads)
     present = np.arange(len(examples))[np.newaxis]
-    return Dataset(tuple(examples.values()), present, ((PLAIN,) * len(examples),), cache)
+    return Dataset(tuple(examples), present, ((PLAIN,) * len(examples),), cache)
 
 
 def feasible(labels: np.ndarray, steps: int) -> bool:
@@ -222,33 +214,55 @@ def _spelled(
 
 
 def _examples(
-    kept: Sequence[tuple[Utterance, str]],
-    wanted: Sequence[Sequence[Copy]],
+    utterances: Sequence[Utterance],
     alphabet: Alphabet,
     config: TrainingConfig,
     cache: FeatureCache,
     threads: int,
     said: Pronunciations | None = None,
-) -> dict[int, Example]:
-    """The usable ones among `kept`, by index; the others are reported."""
-    filled = cache.fill([(utterance, copies) for (utterance, _), copies in zip(kept, wanted, strict=True)], threads)
-    examples, unreadable, too_short = {}, [], []
-    for i, ((utterance, text), lengths) in enumerate(zip(kept, filled, strict=True)):
+) -> list[Example]:
+    """Those that can be used as they are recorded; the others are reported."""
+    kept = _spelled(utterances, alphabet, config.text, cache.progress)
+    filled = cache.fill([(utterance, [PLAIN]) for utterance, _ in kept], threads)
+    examples, unreadable, too_short = [], [], []
+    for (utterance, text), lengths in zip(kept, filled, strict=True):
         labels = np.asarray(alphabet.encode(text), np.int32)
         if isinstance(lengths, AsrError):
             unreadable.append(f"{utterance.id}: {lengths}")
-            continue
-        usable = {copy: n for copy, n in lengths.items() if feasible(labels, -(-n // config.network.stack))}
-        if PLAIN in usable:
-            examples[i] = Example(utterance, text, labels, said.labels(text) if said else labels, usable)
-        else:
+        elif not _fits(lengths[PLAIN], labels, config):
             too_short.append(f"{utterance.id}: {lengths[PLAIN]} frames for {len(labels)} characters")
+        else:
+            examples.append(Example(utterance, text, labels, said.labels(text) if said else labels, lengths))
     _report(unreadable, "whose audio cannot be read", cache.progress)
     _report(too_short, "too short for their text", cache.progress)
     return examples
 
 
+def _with_copies(
+    examples: Sequence[Example],
+    wanted: Sequence[Sequence[Copy]],
+    config: TrainingConfig,
+    cache: FeatureCache,
+    threads: int,
+) -> list[Example]:
+    """The examples with the lengths of those wanted copies, too, that are long enough for their text."""
+    altered = [(i, [copy for copy in copies if copy != PLAIN]) for i, copies in enumerate(wanted)]
+    altered = [(i, copies) for i, copies in altered if copies]
+    filled = cache.fill([(examples[i].utterance, copies) for i, copies in altered], threads)
+    extended = list(examples)
+    for (i, _), found in zip(altered, filled, strict=True):
+        example, lengths = examples[i], {} if isinstance(found, AsrError) else found
+        usable = {copy: frames for copy, frames in lengths.items() if _fits(frames, example.labels, config)}
+        extended[i] = dataclasses.replace(example, lengths=example.lengths | usable)
+    return extended
+
+
+def _fits(frames: int, labels: np.ndarray, config: TrainingConfig) -> bool:
+    return feasible(labels, -(-frames // config.network.stack))
+
+
 def _usable(copy: Copy, example: Example) -> Copy:
+    """The copy, or the plain one where it cannot be had or is too short for its text."""
     return copy if copy in example.lengths else PLAIN
 
 

@@ -231,6 +231,19 @@ def test_speech_as_noise_needs_others(train_set: list[Utterance], tiny: Training
     assert len(data.examples) == 3
 
 
+def test_a_voice_that_cannot_be_read_takes_nobody_along(
+    train_set: list[Utterance], tiny: TrainingConfig, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"no sound")
+    utterances = [dataclasses.replace(u, audio=broken) if i < 2 else u for i, u in enumerate(train_set[:8])]
+    config = dataclasses.replace(tiny, augment=AugmentConfig((Copy(snr=16, noise="speech"),)))
+    cache = FeatureCache(config.features, 5.0, Watcher(), tmp_path / "cache")
+    data = prepare_train(utterances, choose_alphabet(train_set, config.text), config, cache, threads=1)
+    assert [example.utterance for example in data.examples] == utterances[2:]
+    assert {copy.noise for row in data.copies for copy in row} == {"speech"}
+
+
 def test_en_builds_on_an4_and_uses_every_alteration() -> None:
     config, an4 = load_config("en"), load_config("an4")
     optimizer = dataclasses.replace(config.optimizer, rate=an4.optimizer.rate)

@@ -153,19 +153,18 @@ def test_without_weights_an_epoch_is_all_in_order(tiny: TrainingConfig) -> None:
     np.testing.assert_array_equal(draw_present([one, None, one], with_corpora(tiny, one))[0], [0, 1, 2])
 
 
-def test_epochs_stay_as_long_where_some_utterances_cannot_be_used(
-    words: list[Utterance], tiny: TrainingConfig, cache: Path
-) -> None:
+def test_an_epoch_is_drawn_from_what_can_be_used(words: list[Utterance], tiny: TrainingConfig, cache: Path) -> None:
     crowded = [dataclasses.replace(word, text="a" * 200) if i % 7 == 0 else word for i, word in enumerate(words)]
     config = with_corpora(tiny, CorpusConfig("digits", weight=0.5))
     watcher = Watcher()
     features = FeatureCache(config.features, 5.0, watcher, cache)
     data = prepare_train(crowded, choose_alphabet(words, config.text), config, features, threads=1)
     assert any("too short for their text" in message for message in watcher.messages)
-    used = len(data.examples)
-    assert used == 30
-    assert data.present.shape == (12, data.size)
-    assert data.present.max() < used
+    corpora = [example.utterance.corpus for example in data.examples]
+    assert Counter(corpora) == {"pairs:Digits": 25, "pairs:more": 5}
+    assert data.present.shape == (12, round(0.5 * 25) + 5)
+    others = [i for i, corpus in enumerate(corpora) if corpus == "pairs:more"]
+    assert all(set(others) <= set(row) for row in data.present.tolist())
     assert all(len(row) == data.size for row in data.copies)
     for epoch in (0, 11):
         batch = data.batch(np.arange(data.size), epoch)
