@@ -35,7 +35,7 @@ CHANGEABLE = ("batches.size", "language.", "blend", "half")  # begin the setting
 def check_folder(folder: Path, config: TrainingConfig, resume: bool, spared: str = "") -> None:
     """Refuse, before any work is done, a folder that the run may not be put into.
 
-    resume : it must hold a run with these settings; else it is made, or is empty
+    resume : it must hold a run with these settings; else it is made, or is empty but for hidden files
     spared : what may be in it all the same
     """
     if resume:
@@ -43,7 +43,7 @@ def check_folder(folder: Path, config: TrainingConfig, resume: bool, spared: str
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        used = any(path.name != spared for path in folder.iterdir())
+        used = any(path.name != spared and not path.name.startswith(".") for path in folder.iterdir())
     except FileExistsError as error:
         raise UsageError(f"{folder}: a file is where the run's folder would be; name another folder") from error
     except OSError as error:

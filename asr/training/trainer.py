@@ -229,11 +229,14 @@ class Run:
         return dataclasses.replace(model, provenance={**model.provenance, "scores": score.known()})
 
     def describe(self, pieces: Sequence[Utterance]) -> None:
-        """Say in the run folder what run this is: its settings, the utterances that it uses, and their `pieces`."""
+        """Say in the run folder what run this is: its settings, the utterances that it uses, and their `pieces`.
+
+        The settings come first: what is a run can be resumed, and without a checkpoint pieces are cut anew.
+        """
         with self._writing():
+            save_config(self.config, self.folder / CONFIG)
             if pieces:
                 write_pieces(pieces, self.folder / PIECES)
-            save_config(self.config, self.folder / CONFIG)
             list_utterances(self.data, self.folder / TRAIN, self.progress)
             list_utterances(self.dev, self.folder / DEV, self.progress)
 

@@ -15,7 +15,7 @@ from case import Case
 from watcher import Watcher
 
 from asr.corpora import Utterance, open_corpus
-from asr.errors import UsageError
+from asr.errors import TrainingError, UsageError
 from asr.model import Model
 from asr.training.config import CorpusConfig, ScheduleConfig, TrainingConfig, load_config
 from asr.training.pieces import SHORTEST, cut_pieces
@@ -135,6 +135,23 @@ def test_a_run_learns_pieces_and_resumes_with_the_same(
     assert kept.read_text().splitlines() == rows
     again = case.run(tmp_path / "stopped", resume=True)
     np.testing.assert_array_equal(again.parameters.vector, whole.parameters.vector)
+
+
+def test_a_disk_that_fills_with_pieces_leaves_a_run_that_resumes(
+    tiny: TrainingConfig, learned: Path, train_set: list[Utterance], backend: Backend, cache: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def full(pieces: object, path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    case = Case(asking(tiny, learned, pieces=0.5), train_set[:24], [], backend, cache)
+    monkeypatch.setattr("asr.training.trainer.write_pieces", full)
+    with pytest.raises(TrainingError, match=r"No space left on device.*make room and go on with --resume"):
+        case.run(tmp_path / "run")
+    monkeypatch.undo()
+    model = case.run(tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "pieces.jsonl").is_file()
+    np.testing.assert_array_equal(model.parameters.vector, case.run(tmp_path / "whole").parameters.vector)
 
 
 def test_pieces_want_a_model() -> None:

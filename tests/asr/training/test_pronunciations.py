@@ -76,6 +76,11 @@ def test_a_dictionary_as_sphinx_and_kaldi_have_it(tmp_path: Path) -> None:
     assert len(set(said.phones)) == said.size - 1
 
 
+def test_words_are_found_however_they_are_written(tmp_path: Path) -> None:
+    said = load_pronunciations(written(tmp_path / "dict", "Straße S T R A S\nscho\u0308n S O N\nDon’t D O N T\n"))
+    assert phones(said, "straße schön don't") == "S T R A S S O N D O N T"
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [("cat K\ndog\n", "line 2: no phones behind 'dog'"), ("", "no word in it"), (";;; nothing\n", "no word in it")],

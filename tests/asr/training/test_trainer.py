@@ -19,6 +19,7 @@ from asr.training.augment import PLAIN
 from asr.training.cache import FeatureCache
 from asr.training.communicator import Alone
 from asr.training.config import TrainingConfig
+from asr.training.folder import check_folder
 from kernels.interface import Backend
 
 KEYS = {"epoch", "updates", "rate", "train_loss", "gradient_norm", "dev_loss", "dev_cer", "dev_wer"}
@@ -147,6 +148,15 @@ def test_a_used_folder_is_refused(
     with pytest.raises(UsageError, match="is not empty; name a new one, or go on with --resume"):
         train(tiny, train_set, [], run, backend, progress=Watcher())
     assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_hidden_file_does_not_make_a_folder_a_used_one(tiny: TrainingConfig, tmp_path: Path) -> None:
+    """Such as what a process that was killed has left of a file that it was writing."""
+    (tmp_path / ".config.toml.1234abcd").touch()
+    check_folder(tmp_path, tiny, resume=False)
+    (tmp_path / "config.toml").touch()
+    with pytest.raises(UsageError, match="is not empty"):
+        check_folder(tmp_path, tiny, resume=False)
 
 
 def test_a_file_is_no_folder(
