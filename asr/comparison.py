@@ -71,10 +71,10 @@ def compare(a: Sequence[Result], b: Sequence[Result]) -> Comparison:
 
     Raises
     ------
-    CorpusError : they are not about the same utterances, or references differ
+    CorpusError : they are not about the same utterances, an utterance is there twice, or references differ
     """
+    _check_same([result.id for result in a], [result.id for result in b])
     others = {result.id: result for result in b}
-    _check_same([result.id for result in a], list(others))
     b = [others[result.id] for result in a]
     for left, right in zip(a, b, strict=True):
         if left.reference.split() != right.reference.split():
@@ -99,8 +99,12 @@ def comparable_to_all(models: Sequence[Model]) -> Callable[[str], str]:
 
 
 def _check_same(a: Sequence[str], b: Sequence[str]) -> None:
-    """CorpusError unless both name the same utterances."""
+    """CorpusError unless both name the same utterances, once each."""
     in_a, in_b = set(a), set(b)
+    for side, names, different in (("A", a, in_a), ("B", b, in_b)):
+        if len(names) > len(different):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise CorpusError(f"utterance {twice} is twice in {side}; leave one of them out")
     only = {"A": [name for name in a if name not in in_b], "B": [name for name in b if name not in in_a]}
     parts = [
         f"{len(names)} only in {side} ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"

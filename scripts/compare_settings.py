@@ -22,7 +22,7 @@ import typer
 import asr
 from asr.backends import open_backend
 from asr.errors import AsrError, UsageError
-from asr.training.folder import CHECKPOINT, METRICS
+from asr.training.folder import CONFIG, METRICS
 
 KEYS = {"config", "all", "settings"}
 
@@ -33,6 +33,11 @@ class Setting:
 
     name: str
     changes: dict[str, Any]
+
+    @property
+    def folder(self) -> str:
+        """The name in letters, digits and points that begins those of its runs' folders."""
+        return re.sub("[^a-z0-9.]+", "-", self.name.casefold()).strip("-")
 
 
 @dataclass(frozen=True)
@@ -55,30 +60,26 @@ def read_settings(path: Path) -> tuple[str, list[Setting]]:
     if unknown or not isinstance(table.get("config"), str) or not changed:
         raise UsageError(f"{path}: it needs config, [all] and [settings.NAME] tables, and nothing else; mend it")
     common = table.get("all", {})
-    return table["config"], [
-        Setting("as it is", common),
-        *(Setting(name, {**common, **one}) for name, one in changed.items()),
-    ]
+    settings = [Setting("as it is", common), *(Setting(name, {**common, **one}) for name, one in changed.items())]
+    named: dict[str, str] = {}
+    for setting in settings:
+        other = named.setdefault(setting.folder, setting.name)
+        if other != setting.name:
+            raise UsageError(f"{path}: {other!r} and {setting.name!r} would have the same folder; name one otherwise")
+    return table["config"], settings
 
 
 def run(
     config: str, setting: Setting, fold: int, speech: Sequence[asr.Utterance], out: Path, threads: int | None
 ) -> Outcome:
-    """Train, unless that is done, and read off how it ended."""
+    """Train, or go on where that was stopped, and read off how it ended; UsageError where it began otherwise."""
     resolved = asr.load_config(config, {**setting.changes, "dev_fold": fold, "language.order": 0})
     train, dev = asr.split_by_speaker(speech, resolved.dev_every, resolved.dev_fold)
     words = sum(len(utterance.text.split()) for utterance in dev)
-    folder = out / f"{re.sub('[^a-z0-9.]+', '-', setting.name.casefold()).strip('-')}-{fold}"
-    last = _last_line(folder / METRICS)
-    if last.get("epoch") != resolved.schedule.epochs:
-        asr.train(resolved, train, dev, folder, open_backend("cpu", threads), resume=(folder / CHECKPOINT).exists())
-        last = _last_line(folder / METRICS)
+    folder = out / f"{setting.folder}-{fold}"
+    asr.train(resolved, train, dev, folder, open_backend("cpu", threads), resume=(folder / CONFIG).exists())
+    last = json.loads((folder / METRICS).read_text().splitlines()[-1])
     return Outcome(words, last["dev_wer"], last["dev_cer"], last["dev_loss"])
-
-
-def _last_line(path: Path) -> dict[str, Any]:
-    lines = path.read_text().splitlines() if path.exists() else []
-    return json.loads(lines[-1]) if lines else {}
 
 
 def table(rows: Sequence[tuple[Setting, Sequence[Outcome]]]) -> Iterator[str]:

@@ -12,12 +12,15 @@ from collections import defaultdict
 from pathlib import Path
 
 from asr.details import read_details
-from asr.errors import AsrError
+from asr.errors import AsrError, UsageError
 from asr.evaluation import Evaluation, Result
 
 
 def main(details: Path, groups: Path) -> None:
-    group_of = dict(line.split(maxsplit=1) for line in groups.read_text(encoding="utf-8").splitlines() if line.strip())
+    lines = [line.split(maxsplit=1) for line in groups.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if alone := [line[0] for line in lines if len(line) < 2]:
+        raise UsageError(f"{groups}: no group behind {alone[0]!r}; a line is a speaker and a group")
+    group_of: dict[str, str] = dict(lines)
     results: dict[str, list[Result]] = defaultdict(list)
     for result in read_details(details):
         results[group_of.get(result.speaker, "no group").strip()].append(result)

@@ -10,17 +10,30 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import tones
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run(script: str, *arguments: object) -> str:
+def start(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def run(script: str, *arguments: object) -> str:
+    done = start(script, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def refused(script: str, *arguments: object) -> str:
+    """What it says when it cannot work, which is a sentence."""
+    done = start(script, *arguments)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    return done.stderr
 
 
 def test_train_corpus_learns_the_language_of_tones(tmp_path: Path) -> None:
@@ -66,19 +79,25 @@ def test_compare_settings_has_a_row_for_each_and_trains_each_once(tmp_path: Path
     assert all(len(re.findall(r"[\d.]+%", row)) == 4 for row in printed.splitlines()[2:])
     runs = sorted(path.name for path in (tmp_path / "runs").iterdir())
     assert runs == ["24-units-0", "24-units-1", "as-it-is-0", "as-it-is-1"]
-    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/model.safetensors")}
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/metrics.jsonl")}
     assert run(*arguments, "--out", tmp_path / "runs") == printed
     assert made == {path: path.stat().st_mtime_ns for path in made}
 
+    (tmp_path / "settings.toml").write_text(SETTINGS.replace("24 }", "12 }"))
+    assert "network.hidden is 12, but the run began with 24" in refused(*arguments, "--out", tmp_path / "runs")
 
-def test_compare_settings_names_a_file_that_it_cannot_use(tmp_path: Path) -> None:
-    (tmp_path / "settings.toml").write_text('config = "tiny"\n')
-    command = [sys.executable, str(ROOT / "scripts" / "compare_settings.py"), str(tmp_path / "settings.toml")]
-    done = subprocess.run(
-        [*command, "--corpus", "x", "--out", str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "settings.toml: it needs config, [all] and [settings.NAME]" in done.stderr
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ('config = "tiny"\n', "settings.toml: it needs config, [all] and [settings.NAME]"),
+        (SETTINGS + '"24: units" = {}\n', "settings.toml: '24 units' and '24: units' would have the same folder"),
+    ],
+)
+def test_compare_settings_names_a_file_that_it_cannot_use(settings: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text(settings)
+    arguments = ("compare_settings.py", tmp_path / "settings.toml", "--corpus", "x", "--out", tmp_path)
+    assert sentence in refused(*arguments)
 
 
 def test_score_groups_has_a_line_for_each_group(tmp_path: Path) -> None:
@@ -96,6 +115,10 @@ def test_score_groups_has_a_line_for_each_group(tmp_path: Path) -> None:
         "child: 4 words, WER 25.00%",
     ]
     assert printed[2].startswith("no group: 1 words, WER 100.00%")
+    (tmp_path / "groups.txt").write_text("ann child\nbo\n")
+    assert "groups.txt: no group behind 'bo'" in refused(
+        "score_groups.py", tmp_path / "details.jsonl", tmp_path / "groups.txt"
+    )
 
 
 def test_score_words_counts_what_was_said_in_training(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ def forced_path(log_probs: np.ndarray, labels: np.ndarray) -> BestPath | None:
     """
     T = len(log_probs)
     z = np.full(2 * len(labels) + 1, BLANK)
+    if T == 0:
+        return None if len(labels) else BestPath(z[:0], np.empty(0))
     z[1::2] = labels
     emitted = log_probs[:, z].astype(np.float64)
     skips = np.zeros(len(z), bool)

@@ -89,6 +89,13 @@ def test_other_utterances_are_refused() -> None:
         compare(system("ww"), [result("new", TEXT), system("ww")[1]])
 
 
+@pytest.mark.parametrize(("a", "b", "side"), [("ww", "w", "A"), ("w", "wr", "B")])
+def test_an_utterance_that_is_there_twice_is_refused(a: str, b: str, side: str) -> None:
+    twice = [[result("0", TEXT) for _ in which] for which in (a, b)]
+    with pytest.raises(CorpusError, match=f"utterance 0 is twice in {side}"):
+        compare(*twice)
+
+
 def test_other_references_are_refused() -> None:
     with pytest.raises(CorpusError, match="utterance 1: A's reference is 'one two three four' and B's 'one two'"):
         compare(system("rr"), [system("r")[0], result("1", "one", reference="one two")])
