@@ -70,7 +70,8 @@ def _result(line: str, place: str) -> Result:
     try:
         table = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise CorpusError(f"{place}: not JSON ({error}); write details files by asr evaluate --details") from error
+        keys = "id, reference and hypothesis"
+        raise CorpusError(f"{place}: not JSON ({error}); a line is an object with {keys}") from error
     if not isinstance(table, dict):
         raise CorpusError(f"{place}: not a JSON object; write details files by asr evaluate --details")
     for key in ("id", "reference", "hypothesis"):

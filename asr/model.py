@@ -134,6 +134,12 @@ def bundled() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
 
 
+def own_file(name_or_path: str | Path) -> Path | None:
+    """The model's file, beside which settings for it may stand; None: it is a bundled model, whose place is not the
+    user's."""
+    return None if str(name_or_path) in bundled() else Path(name_or_path)
+
+
 def _find(name_or_path: str | Path) -> Path:
     models = bundled()
     if str(name_or_path) in models:

@@ -35,9 +35,9 @@ from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.windows import Windowing
 from asr.errors import AsrError, UsageError
 from asr.features import extract
-from asr.model import Model
+from asr.model import Model, own_file
 from asr.network import Network
-from asr.transcript import Alternative, Transcript
+from asr.transcript import Alternative, Transcript, Word
 from asr.vtln import FACTORS, MARGIN, SHORTEST, sureness, warped
 from kernels.interface import Backend
 
@@ -286,7 +286,7 @@ def load(
     ModelError for a file that is no model, UsageError for a device that is not there or a choice that cannot work.
     """
     model = Model.load(name_or_path)
-    decoder = open_decoder(model, decoding or DecodingChoice(), threads, Path(name_or_path))
+    decoder = open_decoder(model, decoding or DecodingChoice(), threads, own_file(name_or_path))
     return Recognizer(model, open_backend(device, threads), batch_seconds, decoder, vtln)
 
 
@@ -296,9 +296,14 @@ def _transcript(duration: float, hypotheses: Sequence[Hypothesis]) -> Transcript
     if not hypotheses:
         return Transcript("", (), duration, 0.0)
     best = hypotheses[0]
-    words = tuple(replace(word, start=min(word.start, duration), end=min(word.end, duration)) for word in best.words)
-    others = tuple(Alternative(each.text, each.score, each.confidence) for each in hypotheses)
-    return Transcript(best.text, words, duration, best.confidence, others if len(others) > 1 else ())
+    others = tuple(
+        Alternative(each.text, _within(each.words, duration), each.score, each.confidence) for each in hypotheses
+    )
+    return Transcript(best.text, others[0].words, duration, best.confidence, others if len(others) > 1 else ())
+
+
+def _within(words: Iterable[Word], duration: float) -> tuple[Word, ...]:
+    return tuple(replace(word, start=min(word.start, duration), end=min(word.end, duration)) for word in words)
 
 
 def _names(windows: Sequence[Window]) -> str:

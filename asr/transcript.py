@@ -58,11 +58,13 @@ class Alternative:
     Parameters
     ----------
     text : its words with single spaces between them
+    words : each with its time
     score : natural logarithm of what the decoder thinks it is worth, to be compared within one recording
     confidence : as `Transcript` has it
     """
 
     text: str
+    words: tuple[Word, ...]
     score: float
     confidence: float
 

@@ -117,11 +117,6 @@ def empty_automaton() -> Automaton:
     )
 
 
-def uniform_automaton(log_prob: float) -> Automaton:
-    """A model to which every token is as likely, and the end costs nothing."""
-    return empty_automaton()._replace(floor=log_prob)
-
-
 def empty_patterns(classes: int) -> Patterns:
     """Nothing is worth anything."""
     return Patterns(np.zeros((1, classes), np.int32), np.zeros(1), np.zeros(1), 0)

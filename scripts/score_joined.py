@@ -48,11 +48,13 @@ def main(model: str, corpus: str, beam: int | None = None, normalise_seconds: in
         by_speaker[utterance.speaker].append(utterance)
     print("| a recording of |", " | ".join(f"{number} utterances" for number in NUMBERS), "|")
     for name, groups in (("one speaker", list(by_speaker.values())), ("several speakers", [shuffled])):
-        row = [
-            asr.evaluate(recognizer, [joined for group in groups for joined in join(group, number)]).score.wer
-            for number in NUMBERS
-        ]
-        print("|", name, "|", " | ".join(f"{rate:.1%}" for rate in row), "|", flush=True)
+        row = []
+        for number in NUMBERS:
+            result = asr.evaluate(recognizer, [joined for group in groups for joined in join(group, number)])
+            for failed, error in result.failures:
+                print(f"{failed} and what it is joined with: {error}; left out", file=sys.stderr)
+            row.append(f"{result.score.wer:.1%}")
+        print("|", name, "|", " | ".join(row), "|", flush=True)
 
 
 if __name__ == "__main__":

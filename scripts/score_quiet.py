@@ -53,7 +53,10 @@ def main(model: str, corpus: str, beam: int | None = None) -> None:
             padded = [
                 Padded(**{name: getattr(one, name) for name in fields}, quiet=quiet, level=level) for one in utterances
             ]
-            row.append(f"{asr.evaluate(recognizer, padded).score.wer:.1%}")
+            result = asr.evaluate(recognizer, padded)
+            for name, error in result.failures:
+                print(f"{name}: {error}; left out", file=sys.stderr)
+            row.append(f"{result.score.wer:.1%}")
         print("|", " | ".join(row), "|", flush=True)
 
 

@@ -2,7 +2,7 @@
 
     python scripts/train_corpus.py an4 an4:corpora/an4:train an4:corpora/an4:test runs/an4
 
-The first argument is a configuration: a name (default, an4, tiny) or a TOML file.
+The first argument is a configuration: a name (default, an4, en, tiny) or a TOML file.
 """
 
 import sys
@@ -15,4 +15,6 @@ train, dev = asr.split_by_speaker(asr.open_corpus(train_corpus))
 model = asr.train(config, train, dev, out)
 
 result = asr.evaluate(asr.Recognizer(model), asr.open_corpus(test_corpus))
+for utterance, error in result.failures:
+    print(f"{utterance}: {error}; left out", file=sys.stderr)
 print(f"word error rate {result.score.wer:.1%}, character error rate {result.score.cer:.1%}")

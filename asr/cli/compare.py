@@ -13,7 +13,7 @@ import typer
 from asr.cli import messages
 from asr.cli.options import BatchOption, CommandsOption, DeviceOption, ThreadsOption, open_recognizer
 from asr.cli.scores import percent
-from asr.errors import UsageError
+from asr.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from asr.comparison import Comparison
@@ -72,7 +72,12 @@ def is_details(name: str) -> bool:
 
 
 def _check_corpus(a: str, b: str, corpus: str | None, files: set[str]) -> None:
+    from asr.model import bundled
+
     models = [name for name in (a, b) if name not in files]
+    missing = [name for name in models if name not in bundled() and not os.path.exists(name)]
+    if missing:
+        raise ModelError(f"{missing[0]}: neither a file nor one of the bundled models ({', '.join(bundled())})")
     if models and corpus is None:
         raise UsageError(
             f"{models[0]}: no file of evaluate --details, so a model, which needs a CORPUS; add LAYOUT:PATH[:SPLIT]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator
 from enum import StrEnum
@@ -17,7 +18,7 @@ from asr.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from asr.language.build import Built
-    from asr.language.ngram import Score
+    from asr.language.ngram import NgramModel, Score
     from asr.language.texts import Text, Tokenizer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -39,7 +40,7 @@ PunctuationOption = Annotated[
     Punctuation, typer.Option("--punctuation", help="What becomes of it, as the setting text.punctuation of training.")
 ]
 _TEXT = "CORPUS|TEXT"
-_TEXT_HELP = "a text with one sentence a line (.gz, .bz2 or .xz too), or the transcripts of LAYOUT:PATH[:SPLIT]"
+_TEXT_HELP = "a text, one sentence a line (.gz, .bz2 or .xz too; - is stdin), or the transcripts of LAYOUT:PATH[:SPLIT]"
 
 
 @app.callback()
@@ -82,7 +83,6 @@ def build(
     Several texts are interpolated with weights tuned on --held-out, or with --weights; without either they are
     counted together, as one text.
     """
-    from asr.language.arpa import write_arpa
     from asr.language.build import BuildConfig
     from asr.language.build import build as build_model
     from asr.language.texts import Tokenizer
@@ -103,10 +103,7 @@ def build(
     test = read_text(held_out, tokenize, run_commands) if held_out else None
     built = build_model(read, config, test)
     score = built.model.score_text(test.encode(built.model.words)) if test else None
-    try:
-        write_arpa(built.model, out)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror or error})") from error
+    _write(built.model, out)
     print(report(read, built, score, time.perf_counter() - begun))
     print(out)
 
@@ -129,9 +126,10 @@ def read_sentences(notation: str, run_commands: bool = False) -> Iterator[str]:
     """The lines of a text file, or a corpus's transcripts."""
     from asr.corpora import open_corpus
     from asr.language import texts
+    from asr.language.texts import STDIN
 
     path = Path(notation)
-    if os.path.isfile(path) and path.suffix.lower() not in TABLES:
+    if notation == STDIN or (os.path.isfile(path) and path.suffix.lower() not in TABLES):
         yield from texts.read_sentences(path)
     else:
         yield from (utterance.text for utterance in open_corpus(notation, run_commands))
@@ -196,11 +194,40 @@ def _number(perplexity: float) -> str:
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundled model's name, or a model file.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The ARPA file; compressed if it ends in .gz.")],
+) -> None:
+    """Write the language model that a model carries to an ARPA file, which other toolkits read too."""
+    from asr.model import Model
+
+    language = Model.load(model).language
+    if language is None:
+        raise UsageError(f"{model} carries no language model")
+    _check_folder(out)
+    _write(language, out)
+    print(out)
+
+
+def _write(model: NgramModel, out: Path) -> None:
+    from asr.language.arpa import write_arpa
+
+    try:
+        write_arpa(model, out)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror or error})") from error
+
+
+@app.command()
 def score(
     model: Annotated[Path, typer.Argument(metavar="LM", help="An ARPA file of any toolkit.")],
     text: Annotated[str, typer.Argument(metavar=_TEXT, help=f"To score: {_TEXT_HELP}.")],
     sentences: Annotated[
-        bool, typer.Option("--sentences", help="A line for each: log10 of its probability, its unknown words, itself.")
+        bool,
+        typer.Option(
+            "--sentences",
+            help="A line for each: log10 of its probability, its unknown words, itself; the figures go to stderr.",
+        ),
     ] = False,
     punctuation: PunctuationOption = Punctuation.STRIP,
     run_commands: CommandsOption = False,
@@ -220,4 +247,4 @@ def score(
         log10 = (result.log_prob + result.unknown_log_prob) / math.log(10)
         for value, unknown, words in zip(log10, result.unknown, tokenized, strict=True):
             print(f"{value:.4f}\t{unknown}\t{between.join(words)}")
-    print("\n".join(figures(result)))
+    print("\n".join(figures(result)), file=sys.stderr if sentences else sys.stdout)

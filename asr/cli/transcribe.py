@@ -81,6 +81,8 @@ def transcribe(
     chosen = list(dict.fromkeys(formats or ["txt"]))
     single = len(paths) == 1 and not os.path.isdir(paths[0])
     _check_formats(chosen, single, printed=out is None)
+    if (nbest or 1) > 1 and "json" not in chosen:
+        raise UsageError(f"--nbest {nbest}: json alone shows other readings than the best; add --format json")
     sources, missing = find_sources(paths)
     if out is not None:
         _make_folder(out)

@@ -11,12 +11,13 @@ import typer
 from asr.cli import messages
 from asr.cli.decoding import LexiconOption, choice
 from asr.cli.options import BatchOption, CommandsOption, DeviceOption, ThreadsOption, open_recognizer
+from asr.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from asr.corpora.utterance import Utterance
-    from asr.decoding.tune import Tuning
+    from asr.decoding.tune import Point, Tuning
     from asr.recognizer import Recognizer
 
 
@@ -25,8 +26,14 @@ def tune(
     corpora: Annotated[
         list[str], typer.Argument(metavar="CORPUS", help="Development data: LAYOUT:PATH[:SPLIT], or a folder.")
     ],
-    lm: Annotated[Path, typer.Option("--lm", metavar="FILE", help="The language model, in ARPA form.")],
-    beam: Annotated[int, typer.Option("--beam", metavar="N", min=1, help="Readings kept at each step.")] = 32,
+    lm: Annotated[
+        Path | None,
+        typer.Option("--lm", metavar="FILE", help="The language model, in ARPA form; else that which MODEL carries."),
+    ] = None,
+    beam: Annotated[
+        int | None,
+        typer.Option("--beam", metavar="N", min=1, help="Readings kept at each step; else 32, or as MODEL has it."),
+    ] = None,
     lexicon: LexiconOption = None,
     run_commands: CommandsOption = False,
     device: DeviceOption = None,
@@ -36,19 +43,20 @@ def tune(
     """Find the weight of a language model, the bonus of a word and the penalty of the blank that make the fewest errors
     on development data.
 
-    Prints the word error rate of all settings tried, in percent, and stores the best beside a model file, where
-    transcribe, evaluate and model bundle find them. Of several corpora each has its say, whatever its size and however
-    few its errors. Never tune on the data that a figure is reported of.
+    Prints the word error rate of all settings tried, in percent. The best for an --lm file are stored beside MODEL,
+    where transcribe, evaluate and model bundle find them; those for the language model that MODEL carries are put into
+    it by asr model bundle. Of several corpora each has its say, whatever its size and however few its errors. Never
+    tune on the data that a figure is reported of. A recording that cannot be read is reported and left out, and the
+    exit code is 1.
     """
     from asr.corpora import open_corpus
-    from asr.decoding.choice import Tuned
     from asr.decoding.tune import tune as search
     from asr.evaluation import comparable
-    from asr.model import bundled
 
     utterances = {corpus: open_corpus(corpus, run_commands) for corpus in corpora}
     recognizer = open_recognizer(model, device, threads, batch, choice(beam=beam, lm=lm, lexicon=lexicon))
-    assert recognizer.decoder is not None  # since a beam is asked for
+    if recognizer.decoder is None or recognizer.decoder.language is None:
+        raise UsageError(f"{model} carries no language model that could be tuned; give one with --lm")
     log_probs, texts, groups = _hear(recognizer, utterances)
     step, same = recognizer.model.step_seconds, comparable(recognizer.model)
     found = search(recognizer.decoder, log_probs, texts, step, same, groups=groups)
@@ -61,9 +69,27 @@ def tune(
     print(f"best: {settings}, {wrong}")
     for group, score in best.groups.items() if len(best.groups) > 1 else ():
         print(f"  {group}: {100 * score.wer:.2f} % words wrong")
-    if model not in bundled():
-        tuned = Tuned(lm.name, best.lm_weight, best.word_bonus, best.blank_penalty)
-        messages.say(f"stored in {tuned.save(Path(model))}")
+    if best.lm_weight == 0:
+        messages.say("a weight of 0: on these data the language model is no help")
+    _keep(model, lm, best, settings)
+    failed = sum(map(len, utterances.values())) - len(texts)
+    if failed:
+        messages.say(f"{failed} of the utterances failed")
+        raise typer.Exit(1)
+
+
+def _keep(model: str, lm: Path | None, best: Point, settings: str) -> None:
+    """Store what was found beside the model's file, where that can be, or say what to do with it."""
+    from asr.decoding.choice import Tuned, digest
+    from asr.model import own_file
+
+    file = own_file(model)
+    if file is None or lm is None:
+        named = f" --lm {lm}" if lm else ""
+        messages.say(f"not stored; to keep it: asr model bundle {model}{named} {settings} --out FILE")
+        return
+    tuned = Tuned(digest(lm), best.lm_weight, best.word_bonus, best.blank_penalty)
+    messages.say(f"stored in {tuned.save(file)}")
 
 
 def table(found: Tuning, penalty: float) -> str:

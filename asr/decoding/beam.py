@@ -41,11 +41,11 @@ from kernels.beam import (
     Reading,
     empty_automaton,
     open_beam_search,
-    uniform_automaton,
 )
 
 log = logging.getLogger("asr")
 
+MOST = 1 << 16  # readings kept: more would find nothing else, and fill the memory
 IMPOSSIBLE = -1000.0  # in place of ln 0, so that a weight of 0 makes 0 of it
 
 
@@ -55,7 +55,7 @@ class BeamOptions:
 
     Parameters
     ----------
-    beam : >= 1, readings kept at each step
+    beam : within 1 and MOST, readings kept at each step
     lm_weight : >= 0, of the language model against the sound
     word_bonus : natural logarithm, for each word (or character, with a model of characters); the language model makes
         long texts unlikely, and this balances it
@@ -63,8 +63,6 @@ class BeamOptions:
         too sure of blanks, and leaves the language model little to choose from
     nbest : >= 1, readings wanted of each utterance
     floor : natural logarithm; labels less likely than this at a step are not tried there
-    unknown_letter : natural logarithm, charged for each letter of a word that the language model lacks; None: what a
-        model of its words' spelling says
     """
 
     beam: int = 32
@@ -73,17 +71,14 @@ class BeamOptions:
     blank_penalty: float = 0.0
     nbest: int = 1
     floor: float = -9.0
-    unknown_letter: float | None = None
 
     def __post_init__(self) -> None:
-        require(self.beam >= 1, f"beam: {self.beam} is below 1")
+        require(1 <= self.beam <= MOST, f"beam: {self.beam} is not within 1 and {MOST}")
         require(0 <= self.lm_weight < math.inf, f"lm_weight: {self.lm_weight} is not a number from 0 on")
         require(math.isfinite(self.word_bonus), f"word_bonus: {self.word_bonus} is not a finite number")
         require(0 <= self.blank_penalty < math.inf, f"blank_penalty: {self.blank_penalty} is not a number from 0 on")
         require(1 <= self.nbest <= self.beam, f"nbest: {self.nbest} is not within 1 and the beam, {self.beam}")
         require(self.floor < 0, f"floor: {self.floor} is not below 0")
-        letter = self.unknown_letter or 0.0
-        require(-math.inf < letter <= 0, f"unknown_letter: {letter} is not a number up to 0")
 
 
 class BeamDecoder:
@@ -135,10 +130,6 @@ class BeamDecoder:
         other.__dict__.update(self.__dict__, options=options)
         return other
 
-    def decode_batch(self, log_probs: np.ndarray, lengths: np.ndarray, step_seconds: float) -> list[list[Hypothesis]]:
-        """`decode_each` of log-probabilities [T, B, C] with lengths [B]; what stands beyond a length is not read."""
-        return self.decode_each([log_probs[:length, row] for row, length in enumerate(lengths)], step_seconds)
-
     def decode_each(
         self, utterances: Sequence[np.ndarray], step_seconds: float, names: Sequence[str] | None = None
     ) -> list[list[Hypothesis]]:
@@ -162,8 +153,6 @@ class BeamDecoder:
         if options.blank_penalty:
             arrays = [_penalised(array, options.blank_penalty) for array in arrays]
         grammar = self._grammar._replace(weight=options.lm_weight, bonus=options.word_bonus)
-        if options.unknown_letter is not None:
-            grammar = grammar._replace(spelling=uniform_automaton(options.unknown_letter))
         try:
             found = self._search(arrays, options.beam, options.floor, options.nbest, grammar)
         except ValueError as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from asr.alphabet import normalise
 from asr.config import from_table, to_table
 from asr.decoding.beam import BeamDecoder, BeamOptions
 from asr.decoding.hotwords import BOOST, HotWord, read_hotwords
@@ -31,8 +33,8 @@ class DecodingChoice:
     language : a language model, or its ARPA file
     lm_weight, word_bonus, blank_penalty : as `BeamOptions` has them
     lexicon : the only words that may be recognised, or a file of them
-    hotwords : to be preferred, or a file of them
-    hot_boost : of the hot words of a file that have none of their own
+    hotwords : words or phrases to be preferred, or a file of them
+    hot_boost : of the hot words that have none of their own
     nbest : readings wanted
     """
 
@@ -41,8 +43,8 @@ class DecodingChoice:
     lm_weight: float | None = None
     word_bonus: float | None = None
     blank_penalty: float | None = None
-    lexicon: Sequence[str] | Path | None = None
-    hotwords: Sequence[HotWord] | Path | None = None
+    lexicon: str | Path | Sequence[str] | None = None
+    hotwords: str | Path | Sequence[str | HotWord] | None = None
     hot_boost: float | None = None
     nbest: int | None = None
 
@@ -54,7 +56,10 @@ class DecodingChoice:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What `asr lm tune` has found for a model and a language model, of which `language` is the file's name."""
+    """What `asr lm tune` has found for a model and a language model.
+
+    language : SHA-256 of the language model's file, in hexadecimal
+    """
 
     language: str
     lm_weight: float
@@ -82,7 +87,16 @@ class Tuned:
             tuned = from_table(cls, tomllib.loads(path.read_text(encoding="utf-8")), str(path))
         except (OSError, ValueError) as error:
             raise UsageError(f"{path}: cannot be read ({error}); remove it, or tune again") from error
-        return tuned if tuned.language == Path(language).name else None
+        return tuned if tuned.language == digest(language) else None
+
+
+def digest(language: str | Path) -> str:
+    """What tells a language model's file from others, whatever its name; empty where it cannot be read."""
+    try:
+        with Path(language).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def open_decoder(
@@ -101,16 +115,20 @@ def open_decoder(
         return None
     if not choice.asked and model.language is None:
         return None
-    language = read_arpa(choice.language) if isinstance(choice.language, str | Path) else choice.language
+    language, lexicon = choice.language, choice.lexicon
+    if isinstance(language, str | Path):
+        language = read_arpa(language)
+    if isinstance(lexicon, str | Path):
+        lexicon = read_lexicon(lexicon)
     if language is None and model.language is None and choice.lm_weight is not None:
         raise UsageError("a weight is given, but no language model, and the model carries none; name its file too")
-    if choice.hot_boost is not None and not isinstance(choice.hotwords, Path):
-        raise UsageError("a boost is given, but no file of hot words that could take it; name it too")
+    if choice.hot_boost is not None and choice.hotwords is None:
+        raise UsageError("a boost is given, but no hot words that could take it; name them too")
     return BeamDecoder(
         model.alphabet,
         _options(model, choice, Tuned.find(beside, choice.language)),
         language or model.language,
-        read_lexicon(choice.lexicon) if isinstance(choice.lexicon, Path) else choice.lexicon,
+        lexicon,
         _hotwords(choice),
         threads,
     )
@@ -133,6 +151,7 @@ def _options(model: Model, choice: DecodingChoice, tuned: Tuned | None) -> BeamO
 
 
 def _hotwords(choice: DecodingChoice) -> Sequence[HotWord]:
-    if isinstance(choice.hotwords, Path):
-        return read_hotwords(choice.hotwords, BOOST if choice.hot_boost is None else choice.hot_boost)
-    return choice.hotwords or ()
+    boost = BOOST if choice.hot_boost is None else choice.hot_boost
+    if isinstance(choice.hotwords, str | Path):
+        return read_hotwords(choice.hotwords, boost)
+    return [one if isinstance(one, HotWord) else HotWord(normalise(one), boost) for one in choice.hotwords or ()]

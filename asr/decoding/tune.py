@@ -91,11 +91,13 @@ def tune(
     lm_weight, word_bonus, blank_penalty : not searched, but taken as it is, where it is given
     groups : the group of each utterance, as its corpus; None: all are of one
 
-    UsageError without an utterance.
+    UsageError without an utterance, or without a word in the references.
     """
     if not utterances:
         raise UsageError("nothing to tune on: no utterance of this corpus could be heard")
     expected = [same(text) for text in references]
+    if not any(text.strip() for text in expected):
+        raise UsageError("nothing to tune on: no word stands in this corpus's transcripts")
     members: dict[str, list[int]] = {}
     for index, group in enumerate(groups or [""] * len(utterances)):
         members.setdefault(group, []).append(index)

@@ -33,7 +33,7 @@ from asr.alphabet import normalise
 from asr.errors import ModelError
 from asr.files import write_atomically
 from asr.language import trie
-from asr.language.ngram import END, NEVER, SPACE, SPECIAL, START, NgramModel
+from asr.language.ngram import END, NEVER, SPACE, SPACES, SPECIAL, START, NgramModel
 
 LN10 = math.log(10)
 ROUNDING = 1e-3  # a log10 probability this little above 0 is 0 of a toolkit that computes in float32
@@ -279,8 +279,9 @@ def _assemble(path: Path, words: list[str], sections: Sequence[_Section]) -> Ngr
 
 def _spelled(words: list[str]) -> list[str]:
     """Words as texts have them."""
-    if SPACE in words and all(len(word) == 1 for word in words if word not in (*SPECIAL, SPACE)):
-        words = [" " if word == SPACE else word for word in words]
+    space = next((mark for mark in SPACES if mark in words), None)
+    if space and all(len(word) == 1 for word in words if word not in (*SPECIAL, space)):
+        words = [" " if word == space else word for word in words]
     taken = set(words)
     spelled = []
     for word in words:

@@ -19,6 +19,7 @@ from asr.language.trie import NONE, Trie
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 SPECIAL = (UNKNOWN, START, END)
 SPACE = "<space>"  # how files write the space of a character model
+SPACES = (SPACE, "|", "\u2581", "_", "<sp>")  # and how those of other toolkits do
 NEVER = -99 * math.log(10)  # log p of what is never predicted; files write it as -99
 
 

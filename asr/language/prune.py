@@ -30,7 +30,7 @@ def prune(model: NgramModel, threshold: float | None = None, max_ngrams: int | N
     threshold : n-grams that change the perplexity by less than this share (1e-8, say) go
     max_ngrams : so many stay at most, of all orders together, the most useful ones
 
-    Raises UsageError where fewer n-grams are wanted than there are words.
+    Raises UsageError where fewer n-grams are wanted than there are words, and for a threshold outside [0, 1).
     """
     check(len(model.words), threshold, max_ngrams)
     losses = _needed(model, [relative_loss(model, order) for order in range(2, model.order + 1)])

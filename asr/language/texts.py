@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import sys
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,11 +26,14 @@ from asr.errors import CorpusError, UsageError
 from asr.language.arpa import open_compressed
 from asr.language.ngram import END, SPECIAL, START, UNKNOWN
 
+STDIN = "-"  # in place of a file's name
 CHUNK = 1 << 20  # words put together as a list before they become an array
 
 
 class Tokenizer:
     """Words of a sentence, or characters with the spaces between words, after the normalisation of training.
+
+    A sentence may stand between `<s>` and `</s>`. UsageError where these or `<unk>` are anywhere else.
 
     level : "word" or "character"
     punctuation : "strip" or "keep", as `TextConfig.punctuation`
@@ -44,26 +49,28 @@ class Tokenizer:
 
     def __call__(self, sentence: str) -> list[str]:
         words: list[str] = []
-        for piece in sentence.split():
+        pieces = sentence.split()
+        if pieces and pieces[0] == START and pieces[-1] == END:
+            pieces = pieces[1:-1]  # marks that the transcripts of some toolkits carry
+        for piece in pieces:
             known = self._known.get(piece)
             words += self._learn(piece) if known is None else known
         return words if self.level == "word" else list(" ".join(words))
 
     def _learn(self, piece: str) -> list[str]:
         text = normalise(piece)
+        if text in SPECIAL:
+            raise UsageError(f"the word {text} has a meaning of its own in a language model; take it out")
         words = (strip_punctuation(text) if self.punctuation == "strip" else text).split()
-        for word in words:
-            if word in SPECIAL:
-                raise UsageError(f"the text has the word {word}, which has a meaning of its own in a language model")
         self._known[piece] = words
         return words
 
 
 def read_sentences(path: Path) -> Iterator[str]:
-    """The lines of a text file in UTF-8, which gzip, bzip2 or xz may have compressed. Raises CorpusError."""
+    """The lines of a text file in UTF-8, which gzip, bzip2 or xz may have compressed; of stdin for `-`. CorpusError."""
     number = 0
     try:
-        with open_compressed(path) as file:
+        with nullcontext(sys.stdin.buffer) if str(path) == STDIN else open_compressed(path) as file:
             for number, line in enumerate(file, start=1):  # noqa: B007  for the message
                 yield line.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -96,8 +103,11 @@ class Text:
         ids.default_factory = ids.__len__
         start, end = ids[START], ids[END]
         parts, numbers = [], [0] * 0
-        for sentence in sentences:
-            words = tokenize(sentence)
+        for number, sentence in enumerate(sentences, start=1):
+            try:
+                words = tokenize(sentence)
+            except UsageError as error:
+                raise UsageError(f"{name}, sentence {number}: {error}") from error
             if words:
                 numbers.append(start)
                 numbers += [ids[word] for word in words]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json as notation
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from asr.transcript import Transcript
+from asr.transcript import Transcript, Word
 
 
 def txt(path: Path, transcript: Transcript) -> str:
@@ -26,22 +27,31 @@ def as_table(path: Path, transcript: Transcript) -> dict[str, object]:
         "text": transcript.text,
         "duration": round(transcript.duration, 3),
         "confidence": round(transcript.confidence, 4),
-        "words": [
-            {
-                "text": word.text,
-                "start": round(word.start, 3),
-                "end": round(word.end, 3),
-                "confidence": round(word.confidence, 4),
-            }
-            for word in transcript.words
-        ],
+        "words": _words(transcript.words),
     }
     if transcript.alternatives:
         table["alternatives"] = [
-            {"text": each.text, "score": round(each.score, 4), "confidence": round(each.confidence, 4)}
+            {
+                "text": each.text,
+                "score": round(each.score, 4),
+                "confidence": round(each.confidence, 4),
+                "words": _words(each.words),
+            }
             for each in transcript.alternatives
         ]
     return table
+
+
+def _words(words: Iterable[Word]) -> list[dict[str, object]]:
+    return [
+        {
+            "text": word.text,
+            "start": round(word.start, 3),
+            "end": round(word.end, 3),
+            "confidence": round(word.confidence, 4),
+        }
+        for word in words
+    ]
 
 
 def shown(path: Path) -> str:

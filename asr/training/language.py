@@ -77,8 +77,8 @@ def gather(
     transcripts : of the utterances that were not joined, held-out ones too; None: those of `train`
     texts : files with one sentence a line
 
-    UsageError for texts without a language model, and where it cannot be made of them; CorpusError for a file that
-    cannot be read.
+    UsageError for texts without a language model, and where it cannot be made of them or used; CorpusError for a file
+    that cannot be read.
     """
     if not config.language.order:
         if texts:
@@ -87,6 +87,11 @@ def gather(
                 "say how many words it sees together, as with --set language.order=3, or leave the text away"
             )
         return None
+    if " " not in alphabet.characters:
+        raise UsageError(
+            "text.alphabet has no space, so that a language model could tell no words apart; add one, or leave "
+            "language.order 0"
+        )
     tokenize = Tokenizer("word", config.text.punctuation)
     name = "the training transcripts"
     learnt = every = Text.read(name, (utterance.text for utterance in train), tokenize)

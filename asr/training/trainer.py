@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -322,7 +322,7 @@ class Run:
         begun = time.monotonic()
         score = self._score_development()
         record = self._record(score, time.monotonic() - begun)
-        if score and (not self.state.best or score.rank() < self._best_score().rank()):
+        if score and (not self.state.best or score.rank() < _score_of(self.state.history[self.state.best - 1]).rank()):
             self.state.best = self.state.epoch + 1
         self.state.next_epoch(record)
         weights = self.network.weights()
@@ -363,15 +363,10 @@ class Run:
             "skipped": state.skipped,
         }
 
-    def _best_score(self) -> DevScore:
-        record = self.state.history[self.state.best - 1]
-        return DevScore(record["dev_loss"], record["dev_cer"], record["dev_wer"])
-
     def _save_models(self, weights: np.ndarray) -> None:
         state = self.state
         record = state.history[-1]
-        scores = {key: record[key] for key in ("dev_loss", "dev_cer", "dev_wer") if record[key] is not None}
-        model = self._model(weights, scores)
+        model = self._model(weights, _score_of(record).known())
         lines = "".join(json.dumps(record) + "\n" for record in state.history)
         with self._writing():
             model.save(self.folder / LAST)
@@ -420,6 +415,11 @@ def _train_first(
     """The run before a run, without a language model; it may have been stopped before it wrote anything."""
     begun = os.path.isfile(folder / CONFIG) or os.path.isdir(folder / BEFORE)
     train(config, utterances, dev, folder, backend, resume and begun, progress, **options)
+
+
+def _score_of(record: Mapping[str, Any]) -> DevScore:
+    """What a line of the metrics says."""
+    return DevScore(record["dev_loss"], record["dev_cer"], record["dev_wer"])
 
 
 def _skipped(batch: Batch, losses: np.ndarray, state: State) -> str:

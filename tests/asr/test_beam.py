@@ -103,10 +103,8 @@ def masses(log_probs: np.ndarray) -> dict[str, float]:
     return found
 
 
-def spelled(language: NgramModel, word: str, letter: float | None) -> float:
+def spelled(language: NgramModel, word: str) -> float:
     """How likely an unknown word is spelled so."""
-    if letter is not None:
-        return letter * len(word)
     model = spelling_model([known for known in language.words if known not in SPECIAL], "ab")
     return sum(model.log_prob(["<s>", *word[:index]], each) for index, each in enumerate([*word, "</s>"]))
 
@@ -117,21 +115,17 @@ def language_score(language: NgramModel, text: str, options: BeamOptions) -> flo
     for index, token in enumerate(tokens):
         total += options.lm_weight * language.log_prob(["<s>", *tokens[:index]], token) + options.word_bonus
         if token not in language.words and language.level == "word":
-            total += options.lm_weight * spelled(language, token, options.unknown_letter)
+            total += options.lm_weight * spelled(language, token)
     return total + options.lm_weight * language.log_prob(["<s>", *tokens], "</s>")
 
 
-@pytest.mark.parametrize("letter", [None, -2.5])
 @pytest.mark.parametrize("kind", ["words", "letters"])
-def test_a_wide_beam_ranks_every_text_by_the_definition(
-    kind: str, letter: float | None, request: pytest.FixtureRequest
-) -> None:
+def test_a_wide_beam_ranks_every_text_by_the_definition(kind: str, request: pytest.FixtureRequest) -> None:
     language: NgramModel = request.getfixturevalue(kind)
-    options = replace(WIDE, unknown_letter=letter)
-    decoder = BeamDecoder(ALPHABET, options, language, threads=1)
+    decoder = BeamDecoder(ALPHABET, WIDE, language, threads=1)
     for seed in range(4):
         log_probs = posteriors(seed, 5)
-        expected = {text: mass + language_score(language, text, options) for text, mass in masses(log_probs).items()}
+        expected = {text: mass + language_score(language, text, WIDE) for text, mass in masses(log_probs).items()}
         (found,) = decoder.decode_each([log_probs], STEP)
         assert {each.text: each.score for each in found} == pytest.approx(expected, abs=1e-4)
         assert found[0].text == max(expected, key=lambda text: expected[text])
@@ -203,14 +197,12 @@ def test_words_have_the_times_and_confidences_that_greedy_decoding_finds() -> No
     assert reading.score > path.score
 
 
-def test_a_batch_is_read_up_to_its_lengths() -> None:
+def test_each_is_read_as_if_alone_and_no_step_as_nothing() -> None:
     each = [posteriors(seed, T) for seed, T in enumerate([9, 20, 0])]
-    padded = np.full((20, 3, ALPHABET.size), np.nan, np.float32)
-    for row, one in enumerate(each):
-        padded[: len(one), row] = one
     decoder = BeamDecoder(ALPHABET, BeamOptions(nbest=2))
-    assert decoder.decode_batch(padded, np.array([9, 20, 0], np.int32), STEP) == decoder.decode_each(each, STEP)
-    assert decoder.decode_each(each, STEP)[2][0].text == ""
+    together = decoder.decode_each(each, STEP)
+    assert together == [decoder.decode_each([one], STEP)[0] for one in each]
+    assert together[2][0].text == ""
 
 
 def test_other_options_change_nothing_in_the_first(words: NgramModel) -> None:
@@ -280,7 +272,7 @@ def test_what_does_not_fit_is_refused(words: NgramModel) -> None:
         {"nbest": 0},
         {"nbest": 33},
         {"floor": 0.0},
-        {"unknown_letter": 0.1},
+        {"beam": 65537},
     ],
 )
 def test_options_that_cannot_work_are_named(values: dict[str, float]) -> None:

@@ -16,7 +16,7 @@ from asr import tensorfile
 from asr.audio import Audio
 from asr.config import to_table
 from asr.decoding.beam import BeamDecoder, BeamOptions
-from asr.decoding.choice import DecodingChoice, Tuned, open_decoder
+from asr.decoding.choice import DecodingChoice, Tuned, digest, open_decoder
 from asr.decoding.hotwords import HotWord
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.tune import BONUSES, MOST, PENALTIES, WEIGHTS, Point, Tuning, tune
@@ -149,11 +149,13 @@ def test_the_search_goes_on_as_long_as_it_finds_something_better() -> None:
 def test_nothing_can_be_tuned_on_nothing(language: NgramModel) -> None:
     with pytest.raises(UsageError, match="nothing to tune on"):
         tune(BeamDecoder(ALPHABET, language=language), [], [], STEP)
+    with pytest.raises(UsageError, match="nothing to tune on: no word stands in this corpus's transcripts"):
+        tune(BeamDecoder(ALPHABET, language=language), [np.zeros((0, ALPHABET.size))], [" "], STEP)
 
 
 def test_settings_are_found_beside_the_model_for_the_same_language_model(arpa: Path, tmp_path: Path) -> None:
     beside = tmp_path / "model.safetensors"
-    path = Tuned(arpa.name, 0.75, 2.5, 1.25).save(beside)
+    path = Tuned(digest(arpa), 0.75, 2.5, 1.25).save(beside)
     assert path == tmp_path / "model.decoding.toml"
     decoder = open_decoder(make_model(), DecodingChoice(language=arpa), beside=beside)
     assert decoder is not None
@@ -162,7 +164,12 @@ def test_settings_are_found_beside_the_model_for_the_same_language_model(arpa: P
     asked = open_decoder(make_model(), DecodingChoice(language=arpa, lm_weight=0.125), beside=beside)
     assert asked is not None
     assert (asked.options.lm_weight, asked.options.word_bonus) == (0.125, 2.5)
-    other = arpa.rename(tmp_path / "other.arpa")
+    renamed = arpa.rename(tmp_path / "renamed.arpa")
+    decoder = open_decoder(make_model(), DecodingChoice(language=renamed), beside=beside)
+    assert decoder is not None
+    assert decoder.options.lm_weight == 0.75
+    other = arpa
+    other.write_text(renamed.read_text() + "\n")
     decoder = open_decoder(make_model(), DecodingChoice(language=other), beside=beside)
     assert decoder is not None
     assert decoder.options == BeamOptions()
@@ -186,12 +193,31 @@ def test_a_model_decodes_with_what_it_carries_unless_told_otherwise(model: Model
     assert alone.describe() == "beam 4, a lexicon of 2 words, 1 hot words"
 
 
+def test_lexicon_and_hot_words_are_given_as_words_or_as_a_files_name(tmp_path: Path) -> None:
+    (tmp_path / "lexicon.txt").write_text("bad\ncab\n")
+    (tmp_path / "hot.txt").write_text("cab\nbad\t1\n")
+    heard = Recognizer(make_model()).log_probs(Audio(sound(1.5), 8000))
+
+    def read(**choice: object) -> list[tuple[str, float]]:
+        decoder = open_decoder(make_model(), DecodingChoice(beam=8, nbest=8, **choice))  # type: ignore[arg-type]
+        assert decoder is not None
+        return [(each.text, each.score) for each in decoder.decode_each([heard], STEP)[0]]
+
+    words = read(lexicon=["bad", "cab"])
+    assert {word for text, _ in words for word in text.split()} <= {"bad", "cab"}
+    assert read(lexicon=str(tmp_path / "lexicon.txt")) == read(lexicon=tmp_path / "lexicon.txt") == words
+    hot = read(hotwords=[HotWord("cab", 3.0), HotWord("bad", 1.0)])
+    assert read(hotwords=["Cab", HotWord("bad", 1.0)], hot_boost=3.0) == hot
+    assert read(hotwords=str(tmp_path / "hot.txt"), hot_boost=3.0) == hot
+    assert read(hotwords=tmp_path / "hot.txt", hot_boost=3.0) == hot != read()
+
+
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
         (DecodingChoice(beam=0, nbest=2), "nbest: not with a beam of 0"),
         (DecodingChoice(lm_weight=1.0), "no language model"),
-        (DecodingChoice(hot_boost=1.0), "no file of hot words"),
+        (DecodingChoice(hot_boost=1.0), "no hot words that could take it"),
         (DecodingChoice(nbest=40), "nbest: 40 is not within 1 and the beam, 32"),
     ],
 )
@@ -254,12 +280,16 @@ def test_a_recogniser_decodes_with_its_decoder(model: Model) -> None:
         (readings,) = BeamDecoder(LETTERS, options).decode_each([plain.log_probs(Audio(one, 8000))], model.step_seconds)
         assert transcript.text == readings[0].text
         assert [(each.text, each.score) for each in transcript.alternatives] == [(r.text, r.score) for r in readings]
+        assert transcript.alternatives[0].words == transcript.words
+        for each in transcript.alternatives:
+            assert " ".join(word.text for word in each.words) == each.text
+            assert all(0 <= word.start < word.end <= transcript.duration for word in each.words)
         assert all(0 <= word.start < word.end <= transcript.duration for word in transcript.words)
         assert plain.transcribe(one).alternatives == ()
 
 
 def test_options_become_a_table_and_come_back(model: Model) -> None:
-    options = BeamOptions(beam=9, unknown_letter=-2.0)
+    options = BeamOptions(beam=9, floor=-2.0)
     decoder = open_decoder(replace(model, decoding=to_table(options)), DecodingChoice())
     assert decoder is not None
     assert decoder.options == options

@@ -26,7 +26,6 @@ from kernels.beam import (
     empty_automaton,
     empty_patterns,
     empty_tree,
-    uniform_automaton,
 )
 
 SYMBOLS = "_ abc"
@@ -209,7 +208,7 @@ class Task:
             -2.0,
             tree(words) if words else empty_tree(),
             self.model.automaton() if self.model else empty_automaton(),
-            self.spelling.automaton() if self.spelling else uniform_automaton(LETTER),
+            self.spelling.automaton() if self.spelling else empty_automaton()._replace(floor=LETTER),
             np.array([numbers.get(name, -1) for name in named], np.int32),
             patterns(self.hot) if self.hot else empty_patterns(len(SYMBOLS)),
         )

@@ -96,9 +96,10 @@ def test_models_need_a_corpus_and_files_have_one(run_asr: RunAsr, model_file: Pa
     code, _, err = run_asr("compare", path, path, tmp_path)
     assert code == 2
     assert f"leave {tmp_path} out" in err
-    code, _, err = run_asr("compare", tmp_path / "nothing.jsonl", path, tmp_path)
-    assert code == 1
-    assert "nothing.jsonl: neither a file nor one of the bundled models" in err
+    for corpus in ([], [tmp_path]):
+        code, _, err = run_asr("compare", tmp_path / "nothing.jsonl", path, *corpus)
+        assert code == 1
+        assert "nothing.jsonl: neither a file nor one of the bundled models" in err
 
 
 def test_a_damaged_file_says_where(run_asr: RunAsr, tmp_path: Path) -> None:

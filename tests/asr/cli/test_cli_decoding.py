@@ -51,6 +51,9 @@ def test_transcribe_says_how_it_decodes_and_gives_alternatives(
     assert len(found["alternatives"]) == 3
     scores = [each["score"] for each in found["alternatives"]]
     assert scores == sorted(scores, reverse=True)
+    assert found["alternatives"][0]["words"] == found["words"]
+    for each in found["alternatives"]:
+        assert " ".join(word["text"] for word in each["words"]) == each["text"]
     greedy = run_asr("transcribe", path, "--model", model_file, "--beam", 0, "--format", "json")
     assert "decoding" not in greedy.err
     assert "alternatives" not in json.loads(greedy.out)
@@ -70,7 +73,7 @@ def test_a_lexicon_and_hot_words(run_asr: RunAsr, model_file: Path, noise: Noise
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--beam", "0", "--nbest", "2"], "nbest: not with a beam of 0"),
+        (["--beam", "0", "--nbest", "2", "--format", "json"], "nbest: not with a beam of 0"),
         (["--lm-weight", "1"], "no language model"),
         (["--lm", "none.arpa"], "none.arpa"),
         (["--lexicon", "none.txt"], "none.txt: cannot be read"),
@@ -78,6 +81,8 @@ def test_a_lexicon_and_hot_words(run_asr: RunAsr, model_file: Path, noise: Noise
         (["--word-bonus", "inf"], "word_bonus: inf is not a finite number"),
         (["--blank-penalty", "inf"], "blank_penalty: inf is not a number from 0 on"),
         (["--beam", "0", "--blank-penalty", "1"], "blank_penalty: not with a beam of 0"),
+        (["--beam", "100000000"], "beam: 100000000 is not within 1 and 65536"),
+        (["--nbest", "2"], "--nbest 2: json alone shows other readings than the best"),
     ],
 )
 def test_wrong_options_are_one_line(
@@ -136,6 +141,35 @@ def test_tune_bundle_and_decode(run_asr: RunAsr, tone_run: Path, tone_corpus: Pa
     assert scores[1] <= scores[0]
     assert "decoding: beam 6" in run_asr("evaluate", corpus, "--model", out, "--json").err
     assert "decoding" not in run_asr("evaluate", corpus, "--model", out, "--json", "--beam", 0).err
+    again = run_asr("lm", "tune", out, corpus)
+    assert again.code == 0, again.err
+    assert "decoding: beam 6" in again.err
+    assert f"not stored; to keep it: asr model bundle {out} --lm-weight" in again.err
+    heavier = run_asr("model", "bundle", out, "--lm-weight", 0.875, "--out", other)
+    assert "beam 6, a language model of words of order 2 with weight 0.875" in heavier.err
     wrong = run_asr("model", "bundle", model, "--lm", arpa, "--out", tmp_path / "bundle.bin")
     assert wrong.code == 2
     assert "ends in .safetensors" in wrong.err
+    for command in (["lm", "tune", model, corpus], ["model", "bundle", model, "--out", other]):
+        none = run_asr(*command)
+        assert none.code == 2
+        assert "carries no language model" in none.err
+
+
+def test_tuning_goes_on_without_what_cannot_be_read_and_says_so(
+    run_asr: RunAsr, model_file: Path, noise: Noise, arpa: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "corpus").mkdir()
+    noise("corpus/x.wav")
+    (tmp_path / "corpus" / "x.txt").write_text("ab ca")
+    (tmp_path / "corpus" / "y.wav").write_bytes(b"no sound")
+    (tmp_path / "corpus" / "y.txt").write_text("ab")
+    tuned = run_asr("lm", "tune", model_file, tmp_path / "corpus", "--lm", arpa, "--beam", 4)
+    assert tuned.code == 1
+    assert "y.wav" in tuned.err
+    assert "1 of the utterances failed" in tuned.err
+    assert "best: " in tuned.out
+    (tmp_path / "corpus" / "x.txt").write_text("")
+    nothing = run_asr("lm", "tune", model_file, tmp_path / "corpus", "--lm", arpa)
+    assert nothing.code == 2
+    assert "nothing to tune on: no word stands" in nothing.err

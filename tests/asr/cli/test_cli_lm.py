@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 from pathlib import Path
 
+import numpy as np
 import pytest
 from outcome import RunAsr
 
@@ -64,14 +66,43 @@ def test_sentences_with_their_probabilities(run_asr: RunAsr, counting: Path, tmp
     out, text = tmp_path / "lm.arpa", tmp_path / "text.txt"
     text.write_text("Two three!\n\nnine ducks\n")
     run_asr("lm", "build", counting, "--out", out)
-    code, printed, _ = run_asr("lm", "score", out, text, "--sentences")
+    code, printed, err = run_asr("lm", "score", out, text, "--sentences")
     assert code == 0
-    rows = [line.split("\t") for line in printed.splitlines()[:2]]
+    assert err.startswith("perplexity")
+    rows = [line.split("\t") for line in printed.splitlines()]
     assert [row[1:] for row in rows] == [["0", "two three"], ["1", "nine ducks"]]
     model = read_arpa(out)
     history = ["<s>", "two", "three", "</s>"]
     log10 = sum(model.log_prob(history[:place], history[place]) for place in (1, 2, 3)) / 2.302585093
     assert float(rows[0][0]) == pytest.approx(log10, abs=1e-4)
+
+
+def test_a_text_from_stdin(run_asr: RunAsr, counting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named, piped = tmp_path / "named.arpa", tmp_path / "piped.arpa"
+    run_asr("lm", "build", counting, "--out", named)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(counting.read_bytes())))
+    assert run_asr("lm", "build", "-", "--out", piped).code == 0
+    assert piped.read_bytes() == named.read_bytes()
+
+
+def test_a_model_gives_out_the_language_model_that_it_carries(
+    run_asr: RunAsr, model_file: Path, tmp_path: Path
+) -> None:
+    arpa, bundled, out = tmp_path / "lm.arpa", tmp_path / "both.safetensors", tmp_path / "out.arpa.gz"
+    text = tmp_path / "text.txt"
+    text.write_text("ab ca\nab bc ab\nca ab\n")
+    run_asr("lm", "build", text, "--out", arpa)
+    assert run_asr("model", "bundle", model_file, "--lm", arpa, "--out", bundled).code == 0
+    code, printed, _ = run_asr("lm", "export", bundled, "--out", out)
+    assert (code, printed) == (0, f"{out}\n")
+    ours, theirs = read_arpa(out), read_arpa(arpa)
+    assert (ours.words, ours.sizes) == (theirs.words, theirs.sizes)
+    np.testing.assert_allclose(np.concatenate(ours.log_probs), np.concatenate(theirs.log_probs), rtol=1e-3)
+    code, _, err = run_asr("lm", "export", model_file, "--out", out)
+    assert (code, err) == (2, f"asr: {model_file} carries no language model\n")
+    code, _, err = run_asr("lm", "export", bundled, "--out", tmp_path)
+    assert code == 1
+    assert "a folder; name a file" in err
 
 
 def test_several_texts(run_asr: RunAsr, counting: Path, shouting: Path, tmp_path: Path) -> None:

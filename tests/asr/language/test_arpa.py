@@ -109,8 +109,9 @@ def test_what_pruning_left_out_is_backed_off_to(write: Write) -> None:
     assert model.sizes == [4, 3, 3, 1]
 
 
-def test_a_character_model_has_a_space(write: Write) -> None:
-    path = write(PLAIN.replace("<unk>", "<space>"))
+@pytest.mark.parametrize("space", ["<space>", "|", "▁", "_", "<sp>"])
+def test_a_character_model_has_a_space(space: str, write: Write) -> None:
+    path = write(PLAIN.replace("<unk>", space))
     model = read_arpa(path)
     assert model.words == ["<s>", "</s>", "a", " "]
     assert model.level == "character"
