@@ -44,7 +44,7 @@ class Comparison:
         if self.by_utterance is None:
             return "Nothing can be said: it takes at least two utterances, and words in their references."
         if self.scores[0].words.errors == self.scores[1].words.errors:
-            return f"Both make {self.scores[0].words.errors} word errors: neither is better here."
+            return f"Both make as many word errors ({self.scores[0].words.errors}): neither is better here."
         better, worse = (b, a) if self.difference < 0 else (a, b)
         if 0 in self.by_utterance.difference:
             return f"It cannot be said which is better: {better} makes fewer errors here, but that may be chance."

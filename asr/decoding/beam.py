@@ -112,8 +112,8 @@ class BeamDecoder:
         self._grammar = _grammar(alphabet, language, lexicon, hotwords)
         self._search = open_beam_search(threads)
         self._language = f"a language model of {language.level}s of order {language.order}" if language else ""
-        self._known = [f"a lexicon of {len(lexicon)} words"] if lexicon is not None else []
-        self._known += [f"{len(hotwords)} hot words"] if hotwords else []
+        self._known = [f"a lexicon of {_counted(len(lexicon), 'word')}"] if lexicon is not None else []
+        self._known += [_counted(len(hotwords), "hot word")] if hotwords else []
         self.options = options or BeamOptions()
 
     def describe(self) -> str:
@@ -173,6 +173,10 @@ class BeamDecoder:
         places = zip(reading.first.tolist(), reading.stop.tolist(), reading.peak.tolist(), strict=True)
         symbols = [Symbol(character, *place) for character, place in zip(characters, places, strict=True)]
         return compose(symbols, step_seconds, reading.score)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _penalised(log_probs: np.ndarray, penalty: float) -> np.ndarray:

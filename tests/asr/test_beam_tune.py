@@ -190,7 +190,7 @@ def test_a_model_decodes_with_what_it_carries_unless_told_otherwise(model: Model
     assert other.options == BeamOptions()  # those settings were found with another language model
     alone = open_decoder(make_model(), DecodingChoice(beam=4, hotwords=[HotWord("bad", 2.0)], lexicon=["bad", "cab"]))
     assert alone is not None
-    assert alone.describe() == "beam 4, a lexicon of 2 words, 1 hot words"
+    assert alone.describe() == "beam 4, a lexicon of 2 words, 1 hot word"
 
 
 def test_lexicon_and_hot_words_are_given_as_words_or_as_a_files_name(tmp_path: Path) -> None:

@@ -64,7 +64,8 @@ def test_a_difference_between_speakers_alone() -> None:
 
 
 def test_equal_and_too_few() -> None:
-    assert compare(system("wr"), system("rw")).verdict("A", "B") == "Both make 1 word errors: neither is better here."
+    found = compare(system("wr"), system("rw"))
+    assert found.verdict("A", "B") == "Both make as many word errors (1): neither is better here."
     alone = compare(system("w"), system("r"))
     assert alone.by_utterance is None
     assert "at least two utterances" in alone.verdict("A", "B")

@@ -67,7 +67,7 @@ def test_a_system_and_itself(run_asr: RunAsr, tmp_path: Path) -> None:
     code, out, _ = run_asr("compare", path, path)
     assert code == 0
     assert "+0.00 to +0.00 points" in out
-    assert out.endswith("Both make 6 word errors: neither is better here.\n")
+    assert out.endswith("Both make as many word errors (6): neither is better here.\n")
 
 
 def test_one_utterance_and_no_words(run_asr: RunAsr, tmp_path: Path) -> None:

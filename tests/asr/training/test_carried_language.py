@@ -24,7 +24,7 @@ from asr.evaluation import evaluate
 from asr.model import Model
 from asr.recognizer import load
 from asr.training import load_config
-from asr.training.config import CorpusConfig, TrainingConfig
+from asr.training.config import CorpusConfig, LanguageConfig, TrainingConfig
 from asr.training.language import gather, require_tunable
 from asr.training.strings import with_strings
 from asr.training.trainer import train
@@ -281,3 +281,10 @@ def test_transcripts_are_read_as_the_network_learns_them(bigrams: TrainingConfig
     require_tunable(sources, bigrams.language, ["", "do"])
     with pytest.raises(UsageError, match="of which there are none"):
         require_tunable(sources, bigrams.language, ["", " "])
+
+
+def test_an_alphabet_without_a_space_is_refused_before_training(bigrams: TrainingConfig) -> None:
+    data = [Utterance("x", Path("x.wav"), "don't")]
+    with pytest.raises(UsageError, match=r"text\.alphabet has no space, so that a language model could tell no words"):
+        gather(bigrams, data, None, [], Alphabet("don't"))
+    assert gather(dataclasses.replace(bigrams, language=LanguageConfig()), data, None, [], Alphabet("don't")) is None
