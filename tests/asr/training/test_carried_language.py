@@ -214,7 +214,7 @@ def test_a_finished_run_may_be_given_another_language_model(case: Case, whole: P
         ({"language.weights": [1.0, 1.0]}, None, "weights: 2 for 1 texts"),
         ({"language.weights": [0.0, 0.0]}, "a b\n", "weights: 0, 0: none may be negative, and one must be above 0"),
         ({}, "...\n\n", r"x\.txt: no word in it"),
-        ({"text.punctuation": "keep"}, "a <unk>\n", "the text has the word <unk>"),
+        ({"text.punctuation": "keep"}, "a <unk>\n", "the word <unk> has a meaning of its own"),
     ],
 )
 def test_what_cannot_be_made_is_refused_before_training(
