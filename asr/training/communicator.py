@@ -9,7 +9,7 @@ class Communicator(Protocol):
     """Adds up vectors over all machines that train together."""
 
     def sum(self, vector: Any) -> None:
-        """Replace `vector` (float32, flat, the backend's) by its sum over all machines."""
+        """Replace `vector` (flat; the backend's float32, or NumPy's float64) by its sum over all machines."""
 
 
 class Alone:

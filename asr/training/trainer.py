@@ -288,14 +288,16 @@ class Run:
         state, optimizer = self.state, self.config.optimizer
         number = state.epoch * self.per_epoch + state.batch
         seed = int(stream(self.config.seed, "dropout", state.epoch, state.batch).integers(1 << 31))
-        scale = 1 / max(1, int(batch.label_lengths.sum()))
         with fitting(f"{self.folder}: epoch {state.epoch + 1}, update {state.batch + 1}", lambda: self._told(batch)):
             losses = self.network.loss_and_gradient(*batch.arrays, seed, (batch.middle, batch.middle_lengths))
+            counts = np.array([batch.label_lengths.sum(), np.count_nonzero(~np.isfinite(losses))], np.float64)
             self.communicator.sum(self.network.gradient.vector)
+            self.communicator.sum(counts)  # so that all machines scale alike, and skip together
+            scale = 1 / max(1.0, counts[0])
             norm = self.network.norm() * scale
         state.batch += 1
         state.frames += int(batch.lengths.sum())
-        if not (np.isfinite(losses).all() and np.isfinite(norm)):
+        if counts[1] or not np.isfinite(norm):
             state.skipped += 1
             self.progress.message(_skipped(batch, losses, state))
             return

@@ -259,19 +259,41 @@ class Twice(Alone):
 def test_the_gradient_goes_through_the_communicator(
     tiny: TrainingConfig, train_set: list[Utterance], backend: Backend, cache: Path, tmp_path: Path
 ) -> None:
+    """The mean over two machines that have had the same batch is that of one."""
     config, communicator = short(tiny), Twice()
-    config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, clip=1e9))
-    half = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, rate=config.optimizer.rate / 2))
 
-    def weights(name: str, config: TrainingConfig, communicator: Alone) -> np.ndarray:
+    def weights(name: str, communicator: Alone) -> np.ndarray:
         out = tmp_path / name
         model = train(
             config, train_set[:8], [], out, backend, progress=Watcher(), cache=cache, communicator=communicator
         )
         return model.parameters.vector
 
-    np.testing.assert_allclose(weights("a", half, communicator), weights("b", config, Alone()), rtol=1e-5, atol=1e-6)
-    assert communicator.calls == 2
+    np.testing.assert_allclose(weights("a", communicator), weights("b", Alone()), rtol=1e-5, atol=1e-6)
+    assert communicator.calls == 2 * 2
+
+
+class Failing(Alone):
+    """As if one loss of another machine were not finite in the first update."""
+
+    def __init__(self) -> None:
+        self.losses = 1
+
+    def sum(self, vector: np.ndarray) -> None:
+        if len(vector) == 2:
+            vector[1] += self.losses
+            self.losses = 0
+
+
+def test_all_machines_skip_an_update_together(
+    tiny: TrainingConfig, train_set: list[Utterance], backend: Backend, cache: Path, tmp_path: Path
+) -> None:
+    watcher = Watcher()
+    train(
+        short(tiny), train_set[:8], [], tmp_path / "run", backend, progress=watcher, cache=cache,
+        communicator=Failing(),
+    )  # fmt: skip
+    assert [record["skipped"] for record in watcher.records] == [1]
 
 
 def test_training_works_outside_the_main_thread(
