@@ -109,7 +109,10 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
             raise UsageError(f"{where}: {_name(value)} where a table belongs")
         return from_table(kind, value, where)  # type: ignore[arg-type]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise UsageError(f"{where}: a whole number that is too large") from None
     if type(value) is not kind:
         raise UsageError(f"{where}: {_name(value)} where {_KINDS[kind]} belongs")
     return value

@@ -80,10 +80,12 @@ class Model:
     def save(self, path: str | Path, half: bool = False) -> None:
         """Write the file atomically; `half` keeps the weights in float16, at half the size.
 
-        Raises ModelError when it cannot be written; what was there before is then still there.
+        Raises ModelError when it cannot be written, or a weight is too large for float16; what was there before is
+        then still there.
         """
         dtype = np.float16 if half else np.float32
-        tensors = {name: np.ascontiguousarray(view, dtype) for name, view in self.parameters.items()}
+        parameters = self.halved().parameters if half else self.parameters
+        tensors = {name: np.ascontiguousarray(view, dtype) for name, view in parameters.items()}
         parts = {
             "features": to_table(self.features),
             "alphabet": self.alphabet.characters,

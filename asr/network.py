@@ -200,10 +200,12 @@ class Network:
             self.backend.dropout(self.parameters[name], thin[name], rate, _weight_seed(seed, number))
         for index, layer in enumerate(self._layers):
             layer.pack(self.parameters.under(f"layer{index}") | thin.under(f"layer{index}"))
-        yield
-        for number, name in enumerate(thin):
-            self.backend.dropout(self.gradient[name], self.gradient[name], rate, _weight_seed(seed, number))
-        self.pack()
+        try:
+            yield
+            for number, name in enumerate(thin):
+                self.backend.dropout(self.gradient[name], self.gradient[name], rate, _weight_seed(seed, number))
+        finally:
+            self.pack()
 
     def steps(self, lengths: np.ndarray) -> np.ndarray:
         """Network steps for so many frames: ceil(lengths / stack), int32."""

@@ -1,7 +1,7 @@
 """Arrays and texts in one `.safetensors` file, by safetensors (imported nowhere else): no code in it, whole or refused.
 
 Its metadata are the texts, among them `format`, which tells our kinds of files from each other and from everybody
-else's, and `checksum`, a CRC-32 of all the rest.
+else's, and `checksum`, a CRC-32 of texts and values. Names, types and shapes are for the reader to check.
 """
 
 from __future__ import annotations

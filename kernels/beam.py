@@ -146,4 +146,4 @@ def open_beam_search(threads: int | None = None, room: int = ROOM) -> CpuBeamSea
     from kernels.cpu.beam import CpuBeamSearch
     from kernels.cpu.team import Team, available_threads
 
-    return CpuBeamSearch(Team(threads or available_threads()), room)
+    return CpuBeamSearch(Team(available_threads() if threads is None else threads), room)

@@ -2,7 +2,8 @@
 
 Machine code is cached on disk across processes. Numba notices a change in a function's own file only, not in
 what it calls, so the folder is named by a hash of everything that the code depends on: the sources of this
-package, the versions of the compilers, the processor. A folder is therefore never stale; old ones can be deleted.
+package, the versions of the compilers, the processor. A process whose sources have changed since it began, and which
+may have loaded some of either, keeps nothing. A folder is therefore never stale; old ones can be deleted.
 """
 
 from __future__ import annotations
@@ -67,7 +68,11 @@ def compilations() -> int:
 
 @cache
 def source_hash() -> str:
-    """A hash of all that the machine code depends on."""
+    """A hash of all that the machine code depends on, as it was when the first kernel was made."""
+    return _hash()
+
+
+def _hash() -> str:
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
@@ -132,6 +137,8 @@ class CarefulCache:
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
+        if _hash() != source_hash():
+            return
         try:
             cache_folder().mkdir(parents=True, exist_ok=True)
             if self._damaged:

@@ -30,10 +30,8 @@ class CpuBackend:
     name = "cpu"
 
     def __init__(self, threads: int | None = None):
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads must be at least 1, not {threads}")
-        self.threads = threads or available_threads()
-        self._team = Team(self.threads)
+        self._team = Team(available_threads() if threads is None else threads)
+        self.threads = self._team.threads
 
     def describe(self) -> str:
         return f"cpu, {self.threads} thread{'s' if self.threads > 1 else ''}, {LANES} lanes"

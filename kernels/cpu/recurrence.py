@@ -20,6 +20,7 @@ from kernels.cpu.team import Team
 from kernels.interface import RecurrentShape
 
 CHUNK_ROWS = 128  # packed rows of a chunk, if their pre-activations stay in the second-level cache (512 KB of it)
+INFERRED = "inferred "  # begins the names of arrays that `infer` has of its own: `backward` needs those of `forward`
 LARGE_CHUNK_ROWS = 512  # else: fewer passes over the weights' gradient
 
 
@@ -86,12 +87,12 @@ class _Task:
         return self._arrays[name][:size]
 
     def forward(self, packing: Packing, x: np.ndarray, out: np.ndarray, keep: bool) -> None:
-        w, D = self.weights, self.shape.inputs
+        w, D, use = self.weights, self.shape.inputs, "" if keep else INFERRED
         forward_steps(self.shape.cell, keep)(
             x.reshape(-1), D, packing.slice, self.reverse, w.x, w.h, w.bias, self.shape.hidden, w.stride,
             self._array("xs", packing.chunk_rows * D),
-            self._array("G", (packing.rows if keep else packing.chunk_rows) * w.panels * PANEL),
-            self._array("cs", (packing.rows if keep else 2 * packing.batch) * w.stride),
+            self._array(use + "G", (packing.rows if keep else packing.chunk_rows) * w.panels * PANEL),
+            self._array(use + "cs", (packing.rows if keep else 2 * packing.batch) * w.stride),
             self._zeros, out.reshape(-1), out.shape[2], self.column,
         )  # fmt: skip
 
@@ -143,6 +144,7 @@ class CpuRecurrentLayer:
             [_Task(shape, weights, index) for index, weights in enumerate(self._weights)] for _ in range(self._slices)
         ]
         self._arrays: dict[str, np.ndarray] = {}
+        self._packed = self._forwarded = False
 
     def plan(self, batch: int) -> str:
         """How so many utterances are computed, for a person."""
@@ -153,6 +155,7 @@ class CpuRecurrentLayer:
 
     def pack(self, weights: Mapping[str, np.ndarray]) -> None:
         check_weights(self.shape, weights)
+        self._packed = True
         self._team.run(
             [
                 partial(packed.pack, _under(weights, direction))
@@ -174,7 +177,10 @@ class CpuRecurrentLayer:
 
     def _forward(self, x: np.ndarray, lengths: np.ndarray, out: np.ndarray, keep: bool) -> None:
         check_sequence(self.shape, x, lengths, out)
-        wide = self._wide("out", out)
+        if not self._packed:
+            raise RuntimeError("the layer has no weights: call pack first")
+        self._forwarded |= keep
+        wide = self._wide("out" if keep else INFERRED + "out", out)
         jobs = [
             partial(task.forward, packing, x, wide, keep)
             for packing, tasks in zip(self._packings(lengths), self._tasks, strict=False)
@@ -213,6 +219,8 @@ class CpuRecurrentLayer:
         x_gradient: np.ndarray | None,
     ) -> None:
         check_backward(self.shape, x, lengths, out, out_gradient, gradients, x_gradient)
+        if not self._forwarded:
+            raise RuntimeError("backward needs a forward before it")
         packings = self._packings(lengths)
         want = x_gradient is not None
         dx = np.empty((0, 0, 0), np.float32) if x_gradient is None else x_gradient

@@ -11,9 +11,11 @@ import numpy as np
 
 
 class Team:
-    """Threads of this process; kernels run in them without the interpreter lock."""
+    """Threads of this process; kernels run in them without the interpreter lock. ValueError for less than one."""
 
     def __init__(self, threads: int):
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
         self.threads = threads
         self._pool = ThreadPoolExecutor(threads - 1, "kernels") if threads > 1 else None
 

@@ -12,6 +12,7 @@ import importlib
 import weakref
 from typing import Any
 
+from kernels import DeviceFailedError
 from kernels.cuda.device import SIMULATED, Device, Driver
 
 PLAIN, TRANSPOSED = 0, 1  # cublasOperation_t
@@ -50,7 +51,7 @@ class CublasUnavailableError(RuntimeError):
     """cuBLAS cannot be used here; the message says why."""
 
 
-class CublasError(RuntimeError):
+class CublasError(DeviceFailedError):
     """A function of cuBLAS failed; the message has the function and cuBLAS' name of the failure."""
 
 

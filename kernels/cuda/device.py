@@ -263,13 +263,8 @@ class Device:
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
         """An array on the device, not initialised. DeviceMemoryError where it does not fit."""
-        try:
+        with self._failures(math.prod(shape) * np.dtype(dtype).itemsize):
             return self.driver.allocate(shape, np.dtype(dtype))
-        except Exception as error:
-            if "OUT_OF_MEMORY" not in str(error):
-                raise
-            free, total = self.driver.memory()
-            raise DeviceMemoryError(math.prod(shape) * np.dtype(dtype).itemsize, free, total) from error
 
     def upload(self, host: np.ndarray) -> Array:
         """A copy on the device, C-contiguous."""
@@ -285,12 +280,12 @@ class Device:
         self.counters.uploads += 1
         self.counters.uploaded_bytes += host.nbytes
         if host.size:
-            with _failures():
+            with self._failures():
                 self.driver.copy_in(np.ascontiguousarray(host), array)
 
     def download(self, array: Array) -> np.ndarray:
         """A copy on the host, after all that was launched before."""
-        with _failures():
+        with self._failures():
             host = self.driver.copy_out(array)
         self.counters.downloads += 1
         self.counters.downloaded_bytes += host.nbytes
@@ -303,7 +298,7 @@ class Device:
         ValueError for an array of the host, which Numba would copy there and back in silence.
         """
         self.counters.launches += not self._recording
-        with _failures():
+        with self._failures():
             self.driver.launch(function, grid, block, shared, [_typed(arg) for arg in args])
 
     def spread(self, function: Any, size: int, *args: Any) -> None:
@@ -319,8 +314,9 @@ class Device:
         """
         if SIMULATED:
             return self.limits.multiprocessors
-        compiled = self.driver.compile(function, signature, shared, cooperative)
-        return self.driver.resident_blocks(compiled, threads, shared)
+        with self._failures():
+            compiled = self.driver.compile(function, signature, shared, cooperative)
+            return self.driver.resident_blocks(compiled, threads, shared)
 
     def record(self, launches: Callable[[], None]) -> Callable[[], None]:
         """The launches that a function makes, as one: a CUDA graph, or the function itself on the simulator."""
@@ -328,15 +324,32 @@ class Device:
             return launches
         self._recording = True
         try:
-            replay = self.driver.record(launches)
+            with self._failures():
+                replay = self.driver.record(launches)
         finally:
             self._recording = False
         return lambda: self._replay(replay)
 
     def _replay(self, graph: Callable[[], None]) -> None:
         self.counters.launches += 1
-        with _failures():
+        with self._failures():
             graph()
+
+    @contextmanager
+    def _failures(self, asked: int = 0) -> Iterator[None]:
+        """An error of the driver becomes a DeviceFailedError, or a DeviceMemoryError where so many bytes, or what the
+        driver itself wants, do not fit. That of a kernel shows in a later launch or copy."""
+        try:
+            yield
+        except Exception as error:
+            if "OUT_OF_MEMORY" in str(error):
+                raise DeviceMemoryError(asked, *self.driver.memory()) from error
+            if type(error).__name__ != "CudaAPIError":
+                raise
+            raise DeviceFailedError(
+                f"the GPU stopped with an error ({_first_line(error)}): start again; if it stops twice, "
+                "set ASR_CUDA_MODE=stepwise or use the device cpu"
+            ) from error
 
     def address(self, array: Array) -> int:
         """Where an array begins in the device's memory. ValueError for one of the host."""
@@ -346,20 +359,6 @@ class Device:
     def milliseconds(self, work: Callable[[], None]) -> float:
         """The device's time for what a function launches, by events."""
         return self.driver.milliseconds(work)
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """An error of the driver becomes a DeviceFailedError; that of a kernel shows in a later launch or copy."""
-    try:
-        yield
-    except Exception as error:
-        if type(error).__name__ != "CudaAPIError":
-            raise
-        raise DeviceFailedError(
-            f"the GPU stopped with an error ({_first_line(error)}): start again; if it stops twice, "
-            "set ASR_CUDA_MODE=stepwise or use the device cpu"
-        ) from error
 
 
 def _three(sizes: Any) -> tuple[int, ...]:

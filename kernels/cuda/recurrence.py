@@ -79,6 +79,7 @@ class Planner:
         key = lengths.tobytes(), T, directions
         if key == self._key:
             return self._frames
+        self._key = b"", 0, 0  # until all tables are there: memory may be full midway
         B = len(lengths)
         running = np.arange(lengths[0])[:, None] < lengths
         t, b = np.nonzero(running)

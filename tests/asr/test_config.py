@@ -59,6 +59,7 @@ def test_a_whole_number_may_stand_for_a_number() -> None:
         ({"size": 1, "sise": 2}, "here: sise: unknown key; did you mean size?"),
         ({"size": 1, "part": {"rat": 2}}, "here: part: rat: unknown key; did you mean rate?"),
         ({"size": 1.5}, "here: size: 1.5 (a number) where a whole number belongs"),
+        ({"size": 1, "part": {"rate": 10**400}}, "here: part: rate: a whole number that is too large"),
         ({"size": True}, "here: size: True (true or false) where a whole number belongs"),
         ({"size": 1, "exact": 1}, "here: exact: 1 (a whole number) where true or false belongs"),
         ({"size": 1, "part": {"name": 3}}, "here: part: name: 3 (a whole number) where a text belongs"),

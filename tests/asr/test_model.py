@@ -64,6 +64,14 @@ def test_what_half_precision_makes_of_a_model() -> None:
         model.halved()
 
 
+def test_weights_too_large_for_half_precision_leave_the_old_file(saved: Path) -> None:
+    before, model = saved.read_bytes(), small_model()
+    model.parameters.vector[3] = 1e5
+    with pytest.raises(ModelError, match="a weight is not a finite number"):
+        model.save(saved, half=True)
+    assert saved.read_bytes() == before
+
+
 def test_the_same_model_is_the_same_file(saved: Path) -> None:
     before = saved.read_bytes()
     for _ in range(4):

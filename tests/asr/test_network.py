@@ -65,6 +65,26 @@ def test_what_is_recognised_knows_nothing_of_dropped_weights() -> None:
     np.testing.assert_array_equal(plain.log_probs(FRAMES, LENGTHS), before)
 
 
+def test_a_batch_that_is_refused_leaves_no_weight_dropped() -> None:
+    net = network(0.5)
+    before = net.log_probs(FRAMES, LENGTHS)
+    with pytest.raises(ValueError, match="label"):
+        net.loss_and_gradient(FRAMES, LENGTHS, np.full_like(LABELS, 99), LABEL_LENGTHS, 1)
+    np.testing.assert_array_equal(net.log_probs(FRAMES, LENGTHS), before)
+
+
+def test_losses_and_best_labels_are_those_of_the_log_probabilities() -> None:
+    net = network(0.0)
+    log_probs, losses = net.log_probs(FRAMES, LENGTHS), net.losses(FRAMES, LENGTHS, LABELS, LABEL_LENGTHS)
+    found, *best = net.losses_and_best(FRAMES, LENGTHS, LABELS, LABEL_LENGTHS)
+    np.testing.assert_array_equal(found, losses)
+    np.testing.assert_allclose(losses, step(net, 1), rtol=1e-6)
+    for labels, values in (best, net.best(FRAMES, LENGTHS)):
+        for b, T in enumerate(net.steps(LENGTHS)):
+            np.testing.assert_array_equal(labels[:T, b], log_probs[:T, b].argmax(axis=1))
+            np.testing.assert_array_equal(values[:T, b], log_probs[:T, b].max(axis=1))
+
+
 def deep(
     layers: int, middle: int = 0, backend: str = "cpu", dropout: float = 0.3, outputs: int = 5, after: int = 0
 ) -> Network:

@@ -26,6 +26,11 @@ SIZES = {
     "long": (90, (90, 61, 60, 7), 13, 33),
     "wide batch": (5, (5,) * 9 + (3,) * 7 + (1,) * 3, 4, 16),
 }
+if not EXECUTED:  # which would take long
+    SIZES |= {
+        "whole blocks, straight into place": (40, (40,) * 8, 64, 16),
+        "inputs and units of more than a block": (4, (4,) * 8, 130, 140),
+    }
 if SIMULATED:  # a block's tile is 2 x 2: less, equal and more than it
     SIZES = {
         "one frame": (1, (1, 1, 1), 3, 2),

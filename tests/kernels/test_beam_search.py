@@ -168,6 +168,12 @@ def test_utterances_of_any_length_and_of_none() -> None:
     assert search([]) == []
 
 
+@pytest.mark.parametrize("threads", [0, -1])
+def test_threads_are_one_at_least(threads: int) -> None:
+    with pytest.raises(ValueError, match=f"threads must be at least 1, not {threads}"):
+        open_beam_search(threads)
+
+
 def test_certain_and_impossible_labels() -> None:
     log_probs = np.full((5, len(SYMBOLS)), -np.inf, np.float32)
     log_probs[np.arange(5), [2, 0, 2, 1, 3]] = 1e-6  # as rounding may leave it

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 import pytest
-from kernel_cases import assert_close, make_case, run_layer
+from kernel_cases import assert_close
 
 from asr.network import Network, NetworkConfig
-from kernels import BackendUnavailableError, open_backend
+from kernels import BackendUnavailableError, DeviceMemoryError, open_backend
+from kernels.cuda.recurrence import Planner
 from kernels.interface import Backend
 
 CONFIG = NetworkConfig(inputs=2, outputs=4, cell="lstm", layers=2, hidden=2, stack=2, dropout=0.25)
@@ -78,30 +78,19 @@ def test_cuda_takes_no_array_of_the_host_in_silence(cuda: Any) -> None:
         cuda.norm(np.ones(3, np.float32))
 
 
-@pytest.mark.parametrize("call", ["infer", "backward"])
-def test_cuda_says_what_must_come_before(cuda: Any, call: str) -> None:
-    case = make_case("gru", True, "one frame")
-    layer = cuda.recurrent(case.shape)
-    x, out = cuda.to_device(case.x), cuda.zeros(case.out_gradient.shape)
-    gradients = {name: cuda.zeros(size) for name, size in case.shape.parameter_shapes().items()}
-    calls: dict[str, Callable[[], None]] = {
-        "infer": lambda: layer.infer(x, case.lengths, out),
-        "backward": lambda: layer.backward(x, case.lengths, out, out, gradients, None),
-    }
-    with pytest.raises(RuntimeError, match="call pack first" if call == "infer" else "needs a forward before it"):
-        calls[call]()
+def test_cuda_plans_a_batch_anew_where_memory_was_full_for_another(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    planner = Planner(cuda.device)
+    few, many = np.array([3, 2, 2], np.int32), np.array([9, 1, 1], np.int32)
+    expected = [cuda.to_host(table).tolist() for table in planner.frames(few, 3, 2)[2:6]]
+    empty, room = cuda.device.empty, iter([True])
 
+    def full(shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
+        if not next(room, False):
+            raise DeviceMemoryError(4, 0, 4)
+        return empty(shape, dtype)
 
-def test_cuda_infers_between_forward_and_backward(cuda: Any) -> None:
-    """What the way back needs is kept apart from what inference works with."""
-    case, other = make_case("lstm", True, "unequal lengths"), make_case("lstm", True, "unequal lengths", seed=1)
-    expected = run_layer(cuda, case)
-    layer = cuda.recurrent(case.shape)
-    layer.pack({name: cuda.to_device(weight) for name, weight in case.weights.items()})
-    x, out, scratch = cuda.to_device(case.x), cuda.zeros(case.out_gradient.shape), cuda.zeros(case.out_gradient.shape)
-    gradients = {name: cuda.zeros(size) for name, size in case.shape.parameter_shapes().items()}
-    layer.forward(x, case.lengths, out)
-    layer.infer(cuda.to_device(other.x), other.lengths, scratch)
-    layer.backward(x, case.lengths, out, cuda.to_device(case.out_gradient), gradients, None)
-    for name, gradient in gradients.items():
-        np.testing.assert_array_equal(cuda.to_host(gradient), expected.gradients[name], name)
+    monkeypatch.setattr(cuda.device, "empty", full)
+    with pytest.raises(DeviceMemoryError):
+        planner.frames(many, 9, 2)
+    found = planner.frames(few, 3, 2)
+    assert [cuda.to_host(table).tolist() for table in found[2:6]] == expected

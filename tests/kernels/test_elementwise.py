@@ -13,7 +13,9 @@ from kernels.interface import Backend
 from kernels.reference import ReferenceBackend
 
 
-@pytest.mark.parametrize(("T", "B", "D", "N"), [(1, 1, 1, 1), (7, 3, 5, 2)] + ([] if SIMULATED else [(33, 2, 13, 30)]))
+@pytest.mark.parametrize(
+    ("T", "B", "D", "N"), [(1, 1, 1, 1), (7, 3, 5, 2)] + ([] if SIMULATED else [(33, 2, 13, 30), (33, 2, 130, 70)])
+)
 def test_dense(backend: Backend, T: int, B: int, D: int, N: int) -> None:
     rng = np.random.default_rng(0)
     weight, bias, x, dy = (

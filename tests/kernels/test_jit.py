@@ -30,6 +30,9 @@ with warnings.catch_warnings(record=True) as caught:
     import numpy as np
     from kernels import jit, open_backend
     backend = open_backend("cpu", threads=1)
+    if changed := sys.argv[1:]:  # a file, while the process runs
+        with open(changed[0], "a") as file:
+            file.write("# another comment")
     values = np.array([3, 4], np.float32)
     norm = backend.norm(values)
     backend.dropout(values, values, 0.0, 1)
@@ -46,10 +49,16 @@ Run = Callable[..., dict[str, Any]]
 def run(tmp_path: Path) -> Run:
     """Runs the program in a new process, by default with the cache in `tmp_path / "cache"`."""
 
-    def run_program(cache: Path = tmp_path / "cache", package: Path = PACKAGE) -> dict[str, Any]:
+    def run_program(
+        cache: Path = tmp_path / "cache", package: Path = PACKAGE, changed: Path | None = None
+    ) -> dict[str, Any]:
         environment = os.environ | {"ASR_CACHE": str(cache), "PYTHONPATH": str(package.parent)}
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment, cwd=tmp_path
+            [sys.executable, "-c", PROGRAM, *([str(changed)] if changed else [])],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
@@ -83,6 +92,17 @@ def test_changed_sources_are_never_run_from_an_old_cache(run: Run, tmp_path: Pat
     assert changed["compilations"] == before["compilations"] == 2
     scalar.write_text(text)
     assert run(package=package)["compilations"] == 0  # the old folder is fresh again
+
+
+def test_a_process_whose_sources_have_changed_keeps_nothing(run: Run, tmp_path: Path) -> None:
+    """What it has loaded since may be of either, and would be run by whoever has the sources as they were."""
+    package = tmp_path / "sources" / "kernels"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    scalar = package / "scalar.py"
+    text = scalar.read_text()
+    assert run(package=package, changed=scalar)["compilations"] == 2
+    scalar.write_text(text)
+    assert [run(package=package)["compilations"] for _ in range(2)] == [2, 0]
 
 
 def test_a_damaged_cache_is_compiled_anew(run: Run, tmp_path: Path) -> None:

@@ -261,13 +261,31 @@ def test_a_bad_frame_shows_and_spares_the_other_utterances(backend: Backend, cel
     np.testing.assert_array_equal(found[:, others], expected[:, others])
 
 
-def test_the_reference_says_what_must_come_before(reference: Backend) -> None:
+def test_it_is_said_what_must_come_before(backend: Backend) -> None:
     case = make_case("gru", True, "one frame")
-    layer = reference.recurrent(case.shape)
-    out = fresh(reference, case.out_gradient.shape)
-    with pytest.raises(RuntimeError, match="call pack first"):
-        layer.infer(case.x, case.lengths, out)
-    layer.pack(case.weights)
-    gradients = {name: fresh(reference, size) for name, size in case.shape.parameter_shapes().items()}
+    layer = backend.recurrent(case.shape)
+    x, out = backend.to_device(case.x), fresh(backend, case.out_gradient.shape)
+    for run in (layer.infer, layer.forward):
+        with pytest.raises(RuntimeError, match="call pack first"):
+            run(x, case.lengths, out)
+    layer.pack({name: backend.to_device(weight) for name, weight in case.weights.items()})
+    layer.infer(x, case.lengths, out)
+    gradients = {name: fresh(backend, size) for name, size in case.shape.parameter_shapes().items()}
     with pytest.raises(RuntimeError, match="needs a forward before it"):
-        layer.backward(case.x, case.lengths, out, out, gradients, None)
+        layer.backward(x, case.lengths, out, out, gradients, None)
+
+
+@each_cell
+@pytest.mark.parametrize("size", ["unequal lengths", "equal lengths"])
+def test_inference_between_forward_and_backward_changes_nothing(backend: Backend, cell: str, size: str) -> None:
+    """What the way back needs is kept apart from what inference works with."""
+    case, other = make_case(cell, True, size), make_case(cell, True, size, seed=1)
+    expected = run_layer(backend, case)
+    layer = packed_layer(backend, case)
+    x, out, scratch = backend.to_device(case.x), *(fresh(backend, case.out_gradient.shape) for _ in range(2))
+    gradients = {name: fresh(backend, size) for name, size in case.shape.parameter_shapes().items()}
+    layer.forward(x, case.lengths, out)
+    layer.infer(backend.to_device(other.x), other.lengths, scratch)
+    layer.backward(x, case.lengths, out, backend.to_device(case.out_gradient), gradients, None)
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(backend.to_host(gradient), expected.gradients[name], name)

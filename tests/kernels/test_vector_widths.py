@@ -12,12 +12,16 @@ import pytest
 from kernels.cpu.target import LANES
 
 HERE = Path(__file__).parent
-CASES = "test_equals_the_reference and bidirectional and (gru or rnn_tanh)"  # cells of four columns and of one
+# cells of four columns and of one; CTC, dense layers and softmax of all sizes
+CASES = (
+    "(test_recurrent and equals_the_reference and bidirectional and (gru or rnn_tanh)) or test_ctc or dense or softmax"
+)
+FILES = "test_recurrent.py", "test_ctc.py", "test_elementwise.py"
 
 
 @pytest.mark.parametrize("lanes", [lanes for lanes in (4, 8, 16) if lanes != LANES])
 def test_other_widths_equal_the_reference(lanes: int) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", CASES, "test_recurrent.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", CASES, *FILES]
     environment = os.environ | {"ASR_VECTOR_LANES": str(lanes), "PYTHONPATH": str(HERE.parents[1])}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=HERE)
     assert done.returncode == 0, done.stdout[-3000:]
