@@ -214,8 +214,9 @@ class Products:
         return self._device.address(matrix[0]) + 4 * matrix[1]
 
     def _room(self, size: int) -> Array:
-        """A work array, made anew only when it must grow."""
+        """A work array, made anew only when it must grow, after the smaller one was given back."""
         if self._parts is None or self._parts.size < size:
+            self._parts = None
             self._parts = self._device.empty((size,))
         return self._parts
 

@@ -105,6 +105,7 @@ class Planner:
 
     def _table(self, name: str, values: np.ndarray) -> Array:
         if name not in self._tables or self._tables[name].size < values.size:
+            self._tables.pop(name, None)  # so that the smaller one makes room
             self._tables[name] = self._device.empty((values.size,), np.int32)
         table = self._tables[name][: values.size]
         self._device.refill(table, values.astype(np.int32))
@@ -311,8 +312,9 @@ class CudaRecurrentLayer:
         self._device.spread(fill, array.size, array, 0.0, array.size)
 
     def _grown(self, name: str, size: int, dtype: Any = np.float32) -> Array:
-        """A work array of this name, made anew only when it must grow."""
+        """A work array of this name, made anew only when it must grow, after the smaller one was given back."""
         if name not in self._work or self._work[name].size < size:
+            self._work.pop(name, None)
             self._work[name] = self._device.empty((size,), dtype)
         return self._work[name]
 
