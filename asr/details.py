@@ -19,8 +19,15 @@ from asr.scoring import score
 
 def write_details(path: Path, results: Sequence[Result]) -> None:
     """A line for each result, in their order. OSError where the file cannot be written."""
-    lines = (json.dumps(record(result), ensure_ascii=False) + "\n" for result in results)
-    write_atomically(path, "".join(lines).encode("utf-8", "replace"))
+    write_atomically(path, b"".join(_line(result) for result in results))
+
+
+def _line(result: Result) -> bytes:
+    try:
+        line = json.dumps(record(result), ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # of a file name that is not UTF-8
+        line = json.dumps(record(result)).encode()
+    return line + b"\n"
 
 
 def record(result: Result) -> dict[str, Any]:

@@ -19,7 +19,8 @@ def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
     durable : the content is on the disk, safe from a power cut, before `path` is replaced
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")  # threads may write the same file at once
+    # A short name, since that of `path` may be as long as there can be, of its own, since threads write at once
+    temporary = path.with_name(f".asr-{os.urandom(6).hex()}")
     file = temporary.open("xb")
     try:
         with file:

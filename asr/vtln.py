@@ -30,10 +30,11 @@ def warped(audio: Audio, config: FeatureConfig, factor: float) -> np.ndarray:
     """Features of a recording with all frequencies multiplied by `factor`, at the tempo that it has: float32 [T, D].
 
     Played faster by the factor, its frequencies rise and its length falls; frames that are closer together by as much
-    undo the latter.
+    undo the latter. They are whole samples apart, so the factor is the nearest to that wanted for which they do.
     """
-    samples = sound.speed(audio.samples, factor, audio.rate)
-    return extract(replace(audio, samples=samples), replace(config, hop=min(config.hop / factor, config.window)))
+    hop = min(round(config.hop_samples / factor), config.window_samples)
+    samples = sound.speed(audio.samples, config.hop_samples / hop, audio.rate)
+    return extract(replace(audio, samples=samples), replace(config, hop=hop / config.rate))
 
 
 def sureness(readings: Sequence[BestPath | np.ndarray], step_seconds: float) -> float:

@@ -32,7 +32,7 @@ def compare(
     corpus: Annotated[
         str | None,
         typer.Argument(
-            metavar="[CORPUS]", help="LAYOUT:PATH[:SPLIT], or a folder: what models hear.", show_default=False
+            metavar="CORPUS", help="LAYOUT:PATH[:SPLIT], or a folder: what models hear.", show_default=False
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, rates as fractions.")] = False,

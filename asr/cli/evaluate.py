@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +32,7 @@ from asr.cli.options import (
     open_recognizer,
 )
 from asr.cli.scores import report
+from asr.errors import OutputError
 
 FIGURES = ("wer", "cer", "utterances", "words", "rtf")  # come first
 
@@ -70,6 +73,9 @@ def evaluate(
     from asr.details import write_details
 
     utterances = open_corpus(corpus, run_commands)
+    if details:
+        with _writing(details):  # before the work, not after it
+            details.parent.mkdir(parents=True, exist_ok=True)
     decoding = choice(beam, lm, lm_weight, word_bonus, blank_penalty, lexicon, hotwords, hot_boost)
     result = evaluation.evaluate(open_recognizer(model, device, threads, batch, decoding, vtln), utterances)
     for name, error in result.failures:
@@ -80,7 +86,16 @@ def evaluate(
     else:
         print(report(result, tables))
     if details:
-        write_details(details, result.results)
+        with _writing(details):
+            write_details(details, result.results)
     if result.failures:
         messages.say(f"{len(result.failures)} of {len(utterances)} utterances failed")
         raise typer.Exit(1)
+
+
+@contextmanager
+def _writing(details: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"--details {details}: cannot be written ({error.strerror}); name another file") from error

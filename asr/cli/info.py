@@ -24,7 +24,7 @@ MOST_SHOWN = 10  # numbers of a list
 def info(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="A bundled model's name, or a model file.", show_default=False),
+        typer.Argument(metavar="MODEL", help="A bundled model's name, or a model file.", show_default=False),
     ] = None,
     device: DeviceOption = None,
     threads: ThreadsOption = None,

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Any, TextIO
 
 
@@ -19,6 +21,8 @@ def say(message: str) -> None:
 
 def set_up() -> None:
     """Show the packages' log and warnings as plain lines on stderr; write UTF-8 on stdout."""
+    if sys.stderr is None:  # closed by whoever called: what is said must not go to stdout in its place
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  for as long as the program runs
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     handler = _Handler()

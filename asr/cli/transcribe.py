@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     Result = tuple[Path, Transcript | AsrError]
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk that takes no file, whatever its name
 LINES = ("txt", "json", "ctm")  # formats that several recordings can share one stream in
 
 
@@ -83,8 +85,9 @@ def transcribe(
     _check_formats(chosen, single, printed=out is None)
     if (nbest or 1) > 1 and "json" not in chosen:
         raise UsageError(f"--nbest {nbest}: json alone shows other readings than the best; add --format json")
-    sources, missing = find_sources(paths)
+    sources, missing = find_sources(paths, apart=out is not None or "ctm" in chosen)
     if out is not None:
+        _check_targets(out, chosen, sources)
         _make_folder(out)
         emit = _file_writer(out, chosen, {source.path: source.target for source in sources})
     else:
@@ -102,8 +105,11 @@ def transcribe(
         raise typer.Exit(1)
 
 
-def find_sources(paths: Iterable[Path]) -> tuple[list[Source], list[AudioError]]:
-    """The sound files to read, each once, and what is wrong with each of `paths` that cannot be used."""
+def find_sources(paths: Iterable[Path], apart: bool = True) -> tuple[list[Source], list[AudioError]]:
+    """The sound files to read, each once, and what is wrong with each of `paths` that cannot be used.
+
+    apart : no two may have the same target; else UsageError
+    """
     from asr import audio
 
     found: dict[Path, Path] = {}
@@ -117,15 +123,18 @@ def find_sources(paths: Iterable[Path]) -> tuple[list[Source], list[AudioError]]
         root = path if os.path.isdir(path) else path.parent
         for file in files:
             found.setdefault(file, file.relative_to(root))
-    return [Source(path, target) for path, target in zip(found, _targets(list(found.values())), strict=True)], errors
+    targets = _targets(list(found.values()), apart)
+    return [Source(path, target) for path, target in zip(found, targets, strict=True)], errors
 
 
-def _targets(names: list[Path]) -> list[Path]:
+def _targets(names: list[Path], apart: bool) -> list[Path]:
     """`a/x.wav` -> `a/x`; where two would meet (`x.wav`, `x.flac`) both keep their suffix."""
-    uses = Counter(name.with_suffix("") for name in names)
-    targets = [name if uses[name.with_suffix("")] > 1 else name.with_suffix("") for name in names]
+    targets, before = [name.with_suffix("") for name in names], None
+    while targets != before:  # one that keeps its suffix may meet another
+        before, uses = targets, Counter(targets)
+        targets = [name if uses[target] > 1 else target for name, target in zip(names, targets, strict=True)]
     twice = [str(target) for target, count in Counter(targets).items() if count > 1]
-    if twice:
+    if twice and apart:
         raise UsageError(f"several inputs are named {twice[0]}: transcribe them apart, or the folder that holds them")
     return targets
 
@@ -138,6 +147,22 @@ def _check_formats(formats: list[str], single: bool, printed: bool) -> None:
         raise UsageError("several formats cannot share stdout: add --out DIR, or ask for one format")
     if printed and not single and formats[0] not in LINES:
         raise UsageError(f"several recordings in {formats[0]} cannot share stdout: add --out DIR")
+
+
+def _check_targets(out: Path, formats: list[str], sources: Iterable[Source]) -> None:
+    """UsageError where a result would replace what stands beside its recording: that may be a reference."""
+    for source in sources:
+        for chosen in formats:
+            target = _target(out, source.target, chosen)
+            if os.path.exists(target) and target.parent.samefile(source.path.parent):
+                raise UsageError(
+                    f"{target} stands beside its recording and may be what was said there; move it, or name another "
+                    "--out"
+                )
+
+
+def _target(out: Path, name: Path, chosen: str) -> Path:
+    return out / name.with_name(f"{name.name}.{chosen}")
 
 
 def _make_folder(out: Path) -> None:
@@ -164,7 +189,7 @@ def _file_writer(out: Path, formats: list[str], targets: dict[Path, Path]) -> Ca
 
     def emit(path: Path, transcript: Transcript) -> None:
         for chosen in formats:
-            target = out / targets[path].with_name(f"{targets[path].name}.{chosen}")
+            target = _target(out, targets[path], chosen)
             try:
                 write_atomically(target, WRITERS[chosen](path, transcript).encode())
             except OSError as error:
@@ -174,14 +199,19 @@ def _file_writer(out: Path, formats: list[str], targets: dict[Path, Path]) -> Ca
 
 
 def _emit_all(results: Iterable[Result], emit: Callable[[Path, Transcript], None]) -> int:
-    """Hand on each transcript, report each error; returns the number of errors."""
+    """Hand on each transcript, report each error; returns the number of errors. OutputError where no other transcript
+    could be written either."""
     failed = 0
     for path, result in results:
-        if isinstance(result, AsrError):
-            messages.say(str(result))
-            failed += 1
-        else:
+        try:
+            if isinstance(result, AsrError):
+                raise result
             emit(path, result)
+        except AsrError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
+                raise
+            messages.say(str(error))
+            failed += 1
     return failed
 
 

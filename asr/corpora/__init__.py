@@ -120,8 +120,8 @@ def split_by_speaker(
     """Training and development utterances, in their order.
 
     No speaker is in both: development takes every tenth (`every`) of the sorted speakers of each corpus, from number
-    `fold` on. A corpus with one speaker, or an utterance without, is for training alone beside one that has several;
-    otherwise development takes every tenth utterance. Raises UsageError where nothing would be left of either.
+    `fold` on. Utterances without a speaker, and a corpus with one, are for training alone. Where no corpus has several
+    speakers, development takes every tenth utterance. Raises UsageError where nothing would be left of either.
     """
     if every < 2 or len(utterances) < 2:
         raise UsageError(
@@ -130,9 +130,9 @@ def split_by_speaker(
         )
     if not 0 <= fold < every:
         raise UsageError(f"fold {fold} is none of the {every} that there are; name one from 0 to {every - 1}")
-    pairs = sorted({(utterance.corpus, utterance.speaker) for utterance in utterances})
+    pairs = sorted({(utterance.corpus, utterance.speaker) for utterance in utterances if utterance.speaker})
     corpora = [list(speakers) for _, speakers in groupby(pairs, key=lambda pair: pair[0])]
-    known = [speakers for speakers in corpora if len(speakers) >= 2 and all(name for _, name in speakers)]
+    known = [speakers for speakers in corpora if len(speakers) >= 2]
     held_out = {speaker for speakers in known for _, speaker in speakers[fold::every]}
     if not held_out and (known or fold >= len(utterances)):
         there = f"{max(map(len, known))} speakers" if known else f"{len(utterances)} utterances"

@@ -6,7 +6,6 @@ https://docs.nvidia.com/nemo-framework/user-guide/latest/nemotoolkit/asr/dataset
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from asr.corpora.utterance import Utterance
 from asr.errors import CorpusError
 
 SUFFIXES = (".json", ".jsonl")
+LONGEST = 1e9  # seconds: no recording lasts thirty years
 FORM = '{"audio_filepath": "...", "text": "...", ...}'
 
 
@@ -30,8 +30,8 @@ def read(path: Path, split: str | None) -> list[Utterance]:
     """The utterances of a manifest, or of SPLIT.json in a folder (`train` where there are several and no split).
 
     Relative paths are looked up beside the manifest, then in the working directory. An entry with an `offset` is
-    the segment of `duration` seconds from there on. An id is the path as it stands, without its suffix, and
-    `@OFFSET` for a segment.
+    the segment of `duration` seconds from there on; without one it is the whole recording, whatever its `duration`. An
+    id is the path as it stands, without its suffix, and `@OFFSET-END` for a segment.
     """
     entries = manifest(path, split, SUFFIXES)
     gathering = Gathering(entries)
@@ -50,7 +50,8 @@ def lines(utterances: Sequence[Utterance]) -> list[str]:
         if not utterance.command:
             audio = str(utterance.audio.absolute())
             segment = utterance.start > 0 or utterance.end is not None
-            entries.setdefault(_id(audio, utterance.start if segment else None), _as_entry(utterance, audio, segment))
+            name = _id(audio, utterance.start if segment else None, utterance.end)
+            entries.setdefault(name, _as_entry(utterance, audio, segment))
     return [json.dumps(entry) + "\n" for entry in entries.values()]
 
 
@@ -65,30 +66,33 @@ def _as_entry(utterance: Utterance, audio: str, segment: bool) -> dict[str, Any]
     return entry
 
 
-def _id(name: str, start: float | None) -> str:
-    """Of an entry: the path without its suffix, and where its segment begins."""
+def _id(name: str, start: float | None, end: float | None) -> str:
+    """Of an entry: the path without its suffix, and where its segment begins and ends."""
     stem = os.path.splitext(name)[0]  # noqa: PTH122  a Path for each file is slow
-    return stem if start is None else f"{stem}@{start:g}"
+    if start is None:
+        return stem
+    return f"{stem}@{start:.10g}" if end is None else f"{stem}@{start:.10g}-{end:.10g}"
 
 
 def _add(gathering: Gathering, place: Place, entry: dict[str, Any]) -> None:
     name = entry["audio_filepath"]
     audio = gathering.locate(name, (place.path.parent, Path()), place)
-    text, speaker = entry["text"].strip(), str(entry.get("speaker") or "")
+    text, speaker = entry["text"].strip(), entry.get("speaker")
+    speaker = "" if speaker is None else str(speaker)
     if entry.get("offset") is None:
-        gathering.add(Utterance(_id(name, None), audio, text, speaker), place)
+        gathering.add(Utterance(_id(name, None, None), audio, text, speaker), place)
         return
     start = _seconds(entry, "offset", place)
     end = start + _seconds(entry, "duration", place) if entry.get("duration") is not None else None
     if end is not None and end <= start:
         raise CorpusError(f"{place}: a segment needs a duration above 0")
-    gathering.add(Utterance(_id(name, start), audio, text, speaker, start, end), place)
+    gathering.add(Utterance(_id(name, start, end), audio, text, speaker, start, end), place)
 
 
 def _entry(place: Place, line: str) -> dict[str, Any]:
     try:
         entry = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorpusError(f"{place}: not JSON ({error}); a manifest has one object in each line") from error
     if not _is_entry(entry):
         raise malformed(place, FORM, line)
@@ -106,7 +110,7 @@ def _is_entry(entry: object) -> bool:
 
 def _seconds(entry: dict[str, Any], key: str, place: Place) -> float:
     value = entry[key]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < LONGEST:
         raise CorpusError(f"{place}: {key} must be a number of seconds, not {value!r}")
     return float(value)
 
@@ -115,5 +119,5 @@ def _begins_with_entry(path: Path) -> bool:
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             return _is_entry(json.loads(file.readline()))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False

@@ -11,10 +11,12 @@ from asr.corpora.source import Gathering, Place, read_text, subfolder, walk
 from asr.corpora.utterance import Utterance
 from asr.errors import CorpusError
 
+TEXTS = (".txt", ".TXT")
+
 
 def detect(path: Path) -> bool:
     """Whether the first audio file of a folder has a text beside it."""
-    return next((has_text for _, _, has_text in _recordings(path)), False) if path.is_dir() else False
+    return path.is_dir() and bool(next((suffix for _, _, suffix in _recordings(path)), ""))
 
 
 def read(path: Path, split: str | None) -> list[Utterance]:
@@ -25,23 +27,24 @@ def read(path: Path, split: str | None) -> list[Utterance]:
     """
     folder = subfolder(path, split)
     gathering = Gathering(folder)
-    for audio, stem, has_text in _recordings(folder):
+    for audio, stem, text_suffix in _recordings(folder):
         place = Place(Path(audio))
-        if not has_text:
+        if not text_suffix:
             raise CorpusError(f"{place}: there is no text beside this file; write it into {Path(stem).name}.txt")
-        text = " ".join(read_text(Path(stem + ".txt")).split())
+        text = " ".join(read_text(Path(stem + text_suffix)).split())
         gathering.add(Utterance(_name(stem, folder), place.path, text), place)
     return gathering.utterances()
 
 
-def _recordings(folder: Path) -> Iterator[tuple[str, str, bool]]:
-    """Path, path without suffix, and whether a text is there, of each audio file in and under a folder."""
+def _recordings(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Path, path without suffix, and its text's suffix, if one is there, of each audio file in and under a folder."""
     for parent, names in walk(folder):
         files = set(names)
         for name in names:
             stem, suffix = os.path.splitext(name)  # noqa: PTH122  a Path for each file is slow
             if suffix.lower() in SUFFIXES:
-                yield f"{parent}{os.sep}{name}", f"{parent}{os.sep}{stem}", stem + ".txt" in files
+                text = next((each for each in TEXTS if stem + each in files), "")
+                yield f"{parent}{os.sep}{name}", f"{parent}{os.sep}{stem}", text
 
 
 def _name(stem: str, folder: Path) -> str:

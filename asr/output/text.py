@@ -55,5 +55,6 @@ def _words(words: Iterable[Word]) -> list[dict[str, object]]:
 
 
 def shown(path: Path) -> str:
-    """The path as text that UTF-8 can hold: bytes of a file name that are none become question marks in diamonds."""
-    return os.fsencode(path).decode("utf-8", "replace")
+    """The path as text that UTF-8 can hold, on one line: bytes of a file name that are none become question marks in
+    diamonds, and line ends spaces."""
+    return " ".join(os.fsencode(path).decode("utf-8", "replace").splitlines())

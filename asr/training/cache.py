@@ -1,7 +1,8 @@
 """Frames kept on disk: each altered copy of each utterance is computed once, for this run and later ones.
 
-An entry's name is a hash of all that its frames follow from, so an entry is never stale; it ends with a checksum,
-and a damaged one is computed again. Where the disk is full or cannot be written, frames stay in memory.
+An entry's name is a hash of all that its frames follow from (of a command that gives sound, its words), so an entry is
+never stale; it ends with a checksum, and a damaged one is computed again. Where the disk is full or cannot be written,
+frames stay in memory.
 """
 
 from __future__ import annotations

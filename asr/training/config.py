@@ -35,7 +35,7 @@ class OptimizerConfig:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        require(self.rate > 0, f"rate: {self.rate} is not above 0")
+        require(0 < self.rate < math.inf, f"rate: {self.rate} is not a number above 0")
         require(0 <= self.momentum < 1, f"momentum: {self.momentum} is not within [0, 1)")
         require(self.clip > 0, f"clip: {self.clip} is not above 0")
         require(self.weight_decay >= 0, f"weight_decay: {self.weight_decay} is below 0")
@@ -327,10 +327,15 @@ def _replaced(table: dict[str, Any], overrides: Mapping[str, Any], where: str) -
 
 
 def save_config(config: TrainingConfig, path: Path) -> None:
-    """Write every setting, defaults included, as TOML that `load_config` reads."""
+    """Write every setting, defaults included, as TOML that `load_config` reads. UsageError for a text, as a file's
+    name, that has bytes which are not UTF-8."""
     import tomli_w
 
-    write_atomically(path, tomli_w.dumps(to_table(config)).encode())
+    try:
+        content = tomli_w.dumps(to_table(config)).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{path}: a setting is not UTF-8 ({error.object!a}); rename the file") from error
+    write_atomically(path, content)
 
 
 def _find(name_or_path: str | Path, folder: Path) -> Path:

@@ -11,7 +11,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """While entered, the first signal is only remembered in `requested`; a second one stops at once.
+    """While entered, the first signal is only remembered in `requested`; a second one stops at once. One that the
+    program ignores, as a script's job in the background does Ctrl-C, it goes on ignoring.
 
     Signals reach a program's main thread alone: in any other, this does nothing.
     """
@@ -22,7 +23,8 @@ class Interruption:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._remember) for number in SIGNALS}
+            heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._remember) for number in heard}
         return self
 
     def __exit__(

@@ -136,6 +136,10 @@ def train(
         require_tunable(sources, config.language, [utterance.text for utterance in dev])
     data = prepare_train(train, alphabet, config, features, backend.threads, said)
     held_out = prepare_dev(dev, alphabet, config, features, backend.threads)
+    if dev and not held_out.examples:
+        raise TrainingError(f"none of the {len(dev)} development utterances can be used; the messages above say why")
+    if dev:
+        progress.message(_watched_by(held_out, data))
     if sources:  # some may have been left out
         require_tunable(sources, config.language, [example.text for example in held_out.examples])
     provenance = {"trained_on": list(trained_on), "licence": licence, "config": to_table(config), "seed": config.seed}
@@ -187,6 +191,8 @@ class Run:
             while self.state.epoch < epochs:
                 self._train_epoch(interruption)
                 self._end_epoch()
+            if interruption.requested is not None:  # behind the last update
+                self._stop(interruption)
         except DeviceError:
             self._save_checkpoint()
             raise
@@ -274,10 +280,13 @@ class Run:
             self.progress.advance(1, f"epoch {epoch + 1}/{self.config.schedule.epochs}", self._note())
             if interruption.requested is not None:
                 self._save_checkpoint()
-                self.progress.message(f"stopped; resume goes on from {self.folder}")
-                interruption.stop()
+                self._stop(interruption)
             if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
                 self._save_checkpoint()
+
+    def _stop(self, interruption: Interruption) -> None:
+        self.progress.message(f"stopped; resume goes on from {self.folder}")
+        interruption.stop()
 
     def _batch(self, epoch: int, number: int, indices: np.ndarray) -> Batch:
         hearings = 2 if self.config.network.consistency else 1
@@ -417,6 +426,17 @@ def _train_first(
     """The run before a run, without a language model; it may have been stopped before it wrote anything."""
     begun = os.path.isfile(folder / CONFIG) or os.path.isdir(folder / BEFORE)
     train(config, utterances, dev, folder, backend, resume and begun, progress, **options)
+
+
+def _watched_by(held_out: Dataset, data: Dataset) -> str:
+    """How much development data there are, and whether their speakers are strangers."""
+    speakers, trained = ({example.utterance.speaker for example in each.examples} for each in (held_out, data))
+    of = f"of {len(speakers)} speaker{'s' if len(speakers) > 1 else ''} that train nothing"
+    if "" in speakers:
+        of = "whose speakers are not named, and may be in training too"
+    elif speakers & trained:
+        of = f"of speakers of whom {len(speakers & trained)} are in training too"
+    return f"development data: {len(held_out.examples)} utterances, {of}"
 
 
 def _score_of(record: Mapping[str, Any]) -> DevScore:

@@ -90,6 +90,13 @@ def test_other_utterances_are_refused() -> None:
         compare(system("ww"), [result("new", TEXT), system("ww")[1]])
 
 
+def test_names_that_are_not_utf8_stay_apart_in_a_file(tmp_path: Path) -> None:
+    results = [result(name, "né") for name in ("\udcff", "\udcfe", "é")]
+    write_details(tmp_path / "x.jsonl", results)
+    assert "né" in (tmp_path / "x.jsonl").read_text(encoding="utf-8")
+    assert [each.id for each in read_details(tmp_path / "x.jsonl")] == ["\udcff", "\udcfe", "é"]
+
+
 @pytest.mark.parametrize(("a", "b", "side"), [("ww", "w", "A"), ("w", "wr", "B")])
 def test_an_utterance_that_is_there_twice_is_refused(a: str, b: str, side: str) -> None:
     twice = [[result("0", TEXT) for _ in which] for which in (a, b)]

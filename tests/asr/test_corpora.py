@@ -156,7 +156,8 @@ def test_each_corpus_with_several_speakers_holds_some_out() -> None:
     alone = [replace(u, corpus="alone") for u in utterances(["ann", "ann"])]
     nameless = [replace(u, corpus="nameless") for u in utterances(["x", "y", ""])]
     train, dev = split_by_speaker([*letters, *digits, *alone, *nameless])
-    assert [(u.corpus, u.speaker) for u in dev] == [("letters", "a"), ("letters", "k"), *[("digits", "a")] * 2]
+    of_digits = [("digits", "a")] * 2
+    assert [(u.corpus, u.speaker) for u in dev] == [("letters", "a"), ("letters", "k"), *of_digits, ("nameless", "x")]
     assert len(train) + len(dev) == 23
 
 

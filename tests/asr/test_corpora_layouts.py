@@ -152,7 +152,7 @@ EXPECTED: list[tuple[str, str | None, list[Row]]] = [
     (
         "nemo",
         None,
-        [("clips/1", "clips/1.wav", "yes", "", 0, None), ("clips/2@3", "clips/2.wav", "né", "7", 3, 4.5)],
+        [("clips/1", "clips/1.wav", "yes", "", 0, None), ("clips/2@3-4.5", "clips/2.wav", "né", "7", 3, 4.5)],
     ),
     ("nemo", "dev", [("clips/1", "clips/1.wav", "", "", 0, None)]),
     (
@@ -223,6 +223,23 @@ def test_utterances_written_as_a_manifest_come_back(tmp_path: Path) -> None:
     found = open_corpus(f"{tmp_path / 'x.jsonl'}")
     assert [replace(u, id="", corpus="") for u in found] == [replace(u, id="") for u in kept]
     assert nemo.lines(found) == lines
+
+
+def test_speakers_and_segments_of_a_manifest_are_told_apart(tmp_path: Path) -> None:
+    """A speaker may be the number 0; two people may speak at once; recordings may be long."""
+    root = lay(tmp_path, {"a.wav": ""})
+    entry = {"audio_filepath": "a.wav", "text": "x"}
+    places = [(0, 0, 1), (1, 0, 2), (None, 36000.25, 1), ("", 36000.5, 1)]
+    entries = [entry | {"speaker": who, "offset": start, "duration": length} for who, start, length in places]
+    (root / "m.jsonl").write_text("".join(json.dumps(each) + "\n" for each in entries))
+    found = open_corpus(f"nemo:{root / 'm.jsonl'}")
+    assert [u.speaker for u in found] == ["0", "1", "", ""]
+    assert [u.id for u in found] == ["a@0-1", "a@0-2", "a@36000.25-36001.25", "a@36000.5-36001.5"]
+
+
+def test_the_text_beside_a_recording_may_be_written_large(tmp_path: Path) -> None:
+    root = lay(tmp_path, {"X.WAV": "", "X.TXT": "yes"})
+    assert [(u.id, u.text) for u in open_corpus(str(root))] == [("X", "yes")]
 
 
 Change = Callable[[dict[str, str | bytes]], object]
@@ -324,6 +341,13 @@ SPOILT: list[tuple[str, str | None, Change, str]] = [
         add("train.json", '{"audio_filepath": "clips/1.wav", "text": "", "offset": "1"}\n'),
         r"train.json, line 3: offset must be a number of seconds, not '1'",
     ),
+    (
+        "nemo",
+        None,
+        add("train.json", '{"audio_filepath": "clips/1.wav", "text": "", "offset": 1' + 400 * "0" + "}\n"),
+        r"train.json, line 3: offset must be a number of seconds, not 1000",
+    ),
+    ("nemo", None, add("train.json", 100_000 * "[" + "\n"), r"train.json, line 3: not JSON"),
     (
         "nemo",
         None,

@@ -122,6 +122,16 @@ def test_utterances_that_cannot_be_read_are_reported(
     assert "1 of 2 utterances failed" in err
 
 
+def test_details_that_cannot_be_written_are_told_before_the_work(
+    run_asr: RunAsr, model_file: Path, tone_corpus: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    details = tmp_path / "file" / "x.jsonl"
+    code, out, err = run_asr("evaluate", f"pairs:{tone_corpus}", "--model", model_file, "--details", details)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"asr: --details {details}: cannot be written")
+
+
 def test_a_corpus_that_is_not_there_is_one_sentence(run_asr: RunAsr, tone_run: Path, tmp_path: Path) -> None:
     code, out, err = run_asr("evaluate", "--model", tone_run / "model.safetensors", tmp_path / "nowhere")
     assert (code, out) == (1, "")

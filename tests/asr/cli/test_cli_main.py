@@ -120,6 +120,17 @@ def test_a_full_disk_under_stdout_is_one_line(command: str, model_file: Path, no
     assert line == "asr: stdout: No space left on device"
 
 
+def test_what_is_said_does_not_go_to_stdout_where_stderr_is_closed(
+    model_file: Path, noise: Callable[[str], Path]
+) -> None:
+    command = [sys.executable, "-m", "asr", "transcribe", "--model", str(model_file), str(noise("x.wav"))]
+    shell = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command]
+    done = subprocess.run(shell, stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stdout.count("\n") == 1
+    assert "device" not in done.stdout
+
+
 def test_stdout_is_utf8_whatever_the_system_prefers(
     model_file: Path, noise: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Callable
@@ -88,6 +89,44 @@ def test_out_keeps_suffixes_where_names_would_meet(
     code, *_ = run_asr("transcribe", "--model", model_file, "--out", out, noise("x.wav"), noise("x.flac"))
     assert code == 0
     assert sorted(path.name for path in out.iterdir()) == ["x.flac.txt", "x.wav.txt"]
+    code, *_ = run_asr("transcribe", "--model", model_file, "--out", out, noise("x.wav.flac").parent)
+    assert code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["x.flac.txt", "x.wav.flac.txt", "x.wav.txt"]
+
+
+def test_inputs_of_one_name_can_be_printed(run_asr: RunAsr, model_file: Path, noise: Noise) -> None:
+    paths = [noise("a/x.wav"), noise("b/x.wav")]
+    code, out, _ = run_asr("transcribe", "--model", model_file, *paths)
+    assert code == 0
+    assert [line.split(": ")[0] for line in out.splitlines()] == [str(path) for path in paths]
+
+
+def test_a_reference_beside_its_recording_is_not_replaced(
+    run_asr: RunAsr, model_file: Path, noise: Noise, tmp_path: Path
+) -> None:
+    noise("refs/x.wav")
+    (tmp_path / "refs" / "x.txt").write_text("what was said")
+    code, _, err = run_asr("transcribe", "--model", model_file, "--out", tmp_path / "refs", tmp_path / "refs")
+    assert code == 2
+    assert f"{tmp_path / 'refs' / 'x.txt'} stands beside its recording" in err
+    assert (tmp_path / "refs" / "x.txt").read_text() == "what was said"
+    code, *_ = run_asr(
+        "transcribe", "--model", model_file, "--format", "json", "--out", tmp_path / "refs", tmp_path / "refs"
+    )
+    assert code == 0
+
+
+def test_a_name_as_long_as_can_be_is_written(run_asr: RunAsr, model_file: Path, noise: Noise, tmp_path: Path) -> None:
+    name = 251 * "x"
+    code, *_ = run_asr("transcribe", "--model", model_file, "--out", tmp_path / "out", noise(name + ".wav"))
+    assert code == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name + ".txt"]
+
+
+def test_a_line_end_in_a_name_does_not_make_two_lines(run_asr: RunAsr, model_file: Path, noise: Noise) -> None:
+    code, out, _ = run_asr("transcribe", "--model", model_file, noise("a\nb.wav"), noise("c.wav"))
+    assert code == 0
+    assert len(out.splitlines()) == 2
 
 
 def test_out_refuses_inputs_of_one_name(run_asr: RunAsr, model_file: Path, noise: Noise, tmp_path: Path) -> None:
@@ -109,9 +148,24 @@ def test_a_result_that_cannot_be_written_is_a_failure(
     run_asr: RunAsr, model_file: Path, noise: Noise, tmp_path: Path
 ) -> None:
     (tmp_path / "out" / "x.txt").mkdir(parents=True)  # in the way
-    code, _, err = run_asr("transcribe", "--model", model_file, "--out", tmp_path / "out", noise("x.wav"))
+    paths = [noise("x.wav"), noise("y.wav")]
+    code, _, err = run_asr("transcribe", "--model", model_file, "--out", tmp_path / "out", *paths)
     assert code == 1
     assert f"{tmp_path / 'out' / 'x.txt'}: cannot be written" in err
+    assert (tmp_path / "out" / "y.txt").is_file()
+
+
+def test_a_full_disk_ends_it(
+    run_asr: RunAsr, model_file: Path, noise: Noise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("asr.files.write_atomically", full)
+    paths = [noise("x.wav"), noise("y.wav")]
+    code, _, err = run_asr("transcribe", "--model", model_file, "--out", tmp_path / "out", *paths)
+    assert code == 1
+    assert err.count("No space left on device") == 1
 
 
 def test_what_cannot_share_stdout_is_wrong_usage(run_asr: RunAsr, model_file: Path, noise: Noise) -> None:

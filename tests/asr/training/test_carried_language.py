@@ -248,12 +248,6 @@ def test_without_development_data_nothing_can_be_tuned(
         case.run(tmp_path / "run", dev=[], settings=settings, texts=[tmp_path / "x.txt"])
 
 
-def test_development_data_of_which_none_can_be_used_tune_nothing(case: Case, tmp_path: Path) -> None:
-    missing = [Utterance("gone", tmp_path / "gone.wav", "a")]
-    with pytest.raises(UsageError, match="of which there are none"):
-        case.run(tmp_path / "run", dev=missing)
-
-
 # Its sources
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +69,42 @@ def test_ctrl_c(after: int, case: Case, whole: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         case.run(tmp_path / "run", watcher)
     assert watcher.updates == after
-    device, *others = watcher.messages
+    device, watched, *others = watcher.messages
     assert device.startswith("device: cpu, 2 threads")
+    assert watched.startswith("development data: ")
     assert others == [f"stopped; resume goes on from {tmp_path / 'run'}"]
     assert signal.getsignal(signal.SIGINT) is handler
     rest = Watcher()
     case.run(tmp_path / "run", rest, resume=True)
     assert rest.updates == UPDATES - after
+    assert_same(tmp_path / "run", whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_behind_the_last_update_is_not_swallowed(number: int, case: Case, whole: Path, tmp_path: Path) -> None:
+    class AtTheEnd(Watcher):
+        def epoch(self, record: Mapping[str, Any], epochs: int) -> None:
+            super().epoch(record, epochs)
+            if record["epoch"] == epochs:
+                os.kill(os.getpid(), number)
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        case.run(tmp_path / "run", AtTheEnd())
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    rest = Watcher()
+    case.run(tmp_path / "run", rest, resume=True)
+    assert rest.updates == 0
+    assert_same(tmp_path / "run", whole)
+
+
+def test_a_signal_that_the_program_ignores_stays_ignored(case: Case, whole: Path, tmp_path: Path) -> None:
+    """As a job in the background of a script ignores Ctrl-C."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        case.run(tmp_path / "run", Watcher(5, interrupt))
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert_same(tmp_path / "run", whole)
 
 

@@ -212,6 +212,36 @@ def test_a_loss_that_is_not_finite_skips_the_step_and_names_the_utterance(
     assert np.isfinite(model.parameters.vector).all()
 
 
+def test_development_data_that_cannot_be_used_end_the_run(
+    tiny: TrainingConfig, train_set: list[Utterance], backend: Backend, cache: Path, tmp_path: Path
+) -> None:
+    missing = [dataclasses.replace(train_set[0], audio=tmp_path / "gone.wav")]
+    with pytest.raises(TrainingError, match="none of the 1 development utterances can be used"):
+        train(short(tiny), train_set[:8], missing, tmp_path / "run", backend, progress=Watcher(), cache=cache)
+    assert not (tmp_path / "run" / "config.toml").exists()
+
+
+def test_it_is_said_whose_speech_a_run_is_watched_by(
+    tiny: TrainingConfig, train_set: list[Utterance], backend: Backend, cache: Path, tmp_path: Path
+) -> None:
+    speakers = [dataclasses.replace(u, speaker="abc"[i % 3]) for i, u in enumerate(train_set[:9])]
+    strange, known = [u for u in speakers if u.speaker == "c"], speakers[:2]
+    for number, (dev, line) in enumerate(
+        [
+            (strange, "development data: 3 utterances, of 1 speaker that train nothing"),
+            (known, "development data: 2 utterances, of speakers of whom 2 are in training too"),
+            (
+                train_set[9:11],
+                "development data: 2 utterances, whose speakers are not named, and may be in training too",
+            ),
+        ]
+    ):
+        watcher = Watcher()
+        trained = [u for u in speakers if u.speaker != "c"]
+        train(short(tiny, 1), trained, dev, tmp_path / str(number), backend, progress=watcher, cache=cache)
+        assert line in watcher.messages
+
+
 def test_a_run_that_diverges_says_so(
     tiny: TrainingConfig, train_set: list[Utterance], backend: Backend, cache: Path, tmp_path: Path
 ) -> None:
