@@ -56,10 +56,10 @@ def read_settings(path: Path) -> tuple[str, list[Setting]]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: not a readable TOML file ({error}); mend it") from error
-    unknown, changed = set(table) - KEYS, table.get("settings")
-    if unknown or not isinstance(table.get("config"), str) or not changed:
+    unknown, changed, common = set(table) - KEYS, table.get("settings"), table.get("all", {})
+    tables = isinstance(changed, dict) and all(isinstance(one, dict) for one in (common, *changed.values()))
+    if unknown or not isinstance(table.get("config"), str) or not changed or not tables:
         raise UsageError(f"{path}: it needs config, [all] and [settings.NAME] tables, and nothing else; mend it")
-    common = table.get("all", {})
     settings = [Setting("as it is", common), *(Setting(name, {**common, **one}) for name, one in changed.items())]
     named: dict[str, str] = {}
     for setting in settings:
@@ -74,6 +74,8 @@ def run(
 ) -> Outcome:
     """Train, or go on where that was stopped, and read off how it ended; UsageError where it began otherwise."""
     resolved = asr.load_config(config, {**setting.changes, "dev_fold": fold, "language.order": 0})
+    if not resolved.dev_every:
+        raise UsageError(f"{config} holds nobody out (dev_every is 0); set it in [all]")
     train, dev = asr.split_by_speaker(speech, resolved.dev_every, resolved.dev_fold)
     words = sum(len(utterance.text.split()) for utterance in dev)
     folder = out / f"{setting.folder}-{fold}"

@@ -11,15 +11,16 @@ a training run: its trained first layer joins the plot (dashed), and its metrics
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from starting import start
 
 from asr import audio
+from asr.errors import UsageError
 from asr.features import FeatureConfig, extract
 from asr.model import Model
 from asr.network import Network, NetworkConfig
@@ -29,18 +30,18 @@ from kernels.interface import RecurrentShape
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
-STACK = 3  # frames of 10 ms in one step
+STACK = 3  # frames of 10 ms in one step, if no model says otherwise
 LAGS = 60  # steps
 DRAWS = 20  # directions in which the last output is differentiated
 
 
-def speech(features: FeatureConfig) -> list[np.ndarray]:
+def speech(features: FeatureConfig, stack: int) -> list[np.ndarray]:
     """Stacked frames `[T, D]` of the AN4 samples."""
     stacked = []
     for path in sorted((ROOT / "samples").glob("an4-*.flac")):
         frames = extract(audio.read(path, features.rate), features)
-        steps = len(frames) // STACK
-        stacked.append(frames[: steps * STACK].reshape(steps, -1))
+        steps = len(frames) // stack
+        stacked.append(frames[: steps * stack].reshape(steps, -1))
     return stacked
 
 
@@ -72,28 +73,31 @@ def gradient_by_lag(cell: str, weights: Mapping[str, np.ndarray], utterances: li
 
 
 def plot_gradients(models: list[Model]) -> None:
-    """`gradient-lag.png`; models that share the plot must share their features."""
+    """`gradient-lag.png`; models that share the plot must share their features and steps, else UsageError."""
     features = models[0].features if models else FeatureConfig(coefficients=20)
-    utterances = speech(features)
+    stack = models[0].network.stack if models else STACK
+    if any((model.features, model.network.stack) != (features, stack) for model in models):
+        raise UsageError("these models hear other features or steps than each other; name those that share them")
+    utterances = speech(features, stack)
     figure, axes = plt.subplots(figsize=(8, 5))
     colours = dict(zip(CELLS, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False))
     for cell, colour in colours.items():
         curve = gradient_by_lag(cell, initial_weights(cell, utterances[0].shape[1]), utterances)
-        axes.semilogy(np.arange(LAGS) * STACK * 10, curve, color=colour, label=f"{cell}, untrained")
-        print(f"{cell:9} untrained: {describe(curve)}")
+        axes.semilogy(np.arange(LAGS) * stack * 10, curve, color=colour, label=f"{cell}, untrained")
+        print(f"{cell:9} untrained: {describe(curve, stack)}")
     for model in models:
         cell, weights = model.network.cell, model.parameters.under("layer0")
         forward = {name: weight for name, weight in weights.items() if name.startswith("forward.")}
         curve = gradient_by_lag(cell, forward, utterances)
-        axes.semilogy(np.arange(LAGS) * STACK * 10, curve, "--", color=colours[cell], label=f"{cell}, trained")
-        print(f"{cell:9} trained:   {describe(curve)}")
+        axes.semilogy(np.arange(LAGS) * stack * 10, curve, "--", color=colours[cell], label=f"{cell}, trained")
+        print(f"{cell:9} trained:   {describe(curve, stack)}")
     axes.set(xlabel="time lag, ms", ylabel="norm of the gradient, relative to lag 0", ylim=(1e-12, 10))
     save(figure, "gradient-lag.png")
 
 
-def describe(curve: np.ndarray) -> str:
+def describe(curve: np.ndarray, stack: int) -> str:
     below = np.flatnonzero(curve < 1e-3)
-    reach = f"{below[0] * STACK * 10} ms" if len(below) else f"more than {LAGS * STACK * 10} ms"
+    reach = f"{below[0] * stack * 10} ms" if len(below) else f"more than {LAGS * stack * 10} ms"
     return f"falls to a thousandth after {reach}"
 
 
@@ -116,8 +120,8 @@ def save(figure: Figure, name: str) -> None:
     print(f"wrote {(IMAGES / name).relative_to(ROOT)}")
 
 
-def main() -> None:
-    runs = [Path(argument) for argument in sys.argv[1:]]
+def main(*folders: str) -> None:
+    runs = [Path(folder) for folder in folders]
     models = [Model.load(run / "model.safetensors") for run in runs]
     plot_gradients(models)
     if runs:
@@ -125,4 +129,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main, __doc__, 0)

@@ -9,9 +9,9 @@ The models need the same alphabet and time step; each hears its own features.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 import numpy as np
+from starting import rate, start
 
 import asr
 from asr.decoding import greedy
@@ -20,9 +20,7 @@ from asr.evaluation import comparable
 from asr.scoring import score
 
 
-def main(corpus: str, names: Sequence[str]) -> None:
-    if len(names) < 2:
-        raise UsageError("an ensemble has two models at least; name more")
+def main(corpus: str, *names: str) -> None:
     recognizers = [asr.load(name) for name in names]
     first = recognizers[0].model
     for name, other in zip(names, recognizers, strict=True):
@@ -32,21 +30,20 @@ def main(corpus: str, names: Sequence[str]) -> None:
     references: list[str] = []
     hypotheses: list[list[str]] = [[] for _ in (*names, "mean")]
     for utterance in asr.open_corpus(corpus):
+        try:
+            heard = [one.log_probs(utterance.read(one.model.features.rate)) for one in recognizers]
+        except AsrError as error:
+            print(f"{utterance.id}: {error}; left out", file=sys.stderr)
+            continue
         references.append(same(utterance.text))
-        heard = [one.log_probs(utterance.read(one.model.features.rate)) for one in recognizers]
         mean = np.logaddexp.reduce(heard, axis=0) - np.float32(np.log(len(heard)))
         for texts, log_probs in zip(hypotheses, [*heard, mean], strict=True):
             texts.append(same(greedy.decode(log_probs, first.alphabet, first.step_seconds).text))
     for name, texts in zip([*names, "mean of the posteriors"], hypotheses, strict=True):
         found = score(references, texts)
-        print(f"{name}: WER {found.wer:.2%}, CER {found.cer:.2%}")
+        words = found.words.reference
+        print(f"{name}: WER {rate(found.wer, words, 2)}, CER {rate(found.cer, words, 2)}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    try:
-        main(sys.argv[1], sys.argv[2:])
-    except AsrError as error:
-        print(f"score_ensemble: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    start(main, __doc__, 3)

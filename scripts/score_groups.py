@@ -7,35 +7,33 @@
 A line of the second file is a speaker and a group.
 """
 
-import sys
 from collections import defaultdict
 from pathlib import Path
 
+from starting import start
+
 from asr.details import read_details
-from asr.errors import AsrError, UsageError
+from asr.errors import UsageError
 from asr.evaluation import Evaluation, Result
 
 
-def main(details: Path, groups: Path) -> None:
-    lines = [line.split(maxsplit=1) for line in groups.read_text(encoding="utf-8").splitlines() if line.strip()]
+def main(details: str, groups: str) -> None:
+    text = Path(groups).read_text(encoding="utf-8")
+    lines = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
     if alone := [line[0] for line in lines if len(line) < 2]:
         raise UsageError(f"{groups}: no group behind {alone[0]!r}; a line is a speaker and a group")
     group_of: dict[str, str] = dict(lines)
     results: dict[str, list[Result]] = defaultdict(list)
-    for result in read_details(details):
+    for result in read_details(Path(details)):
         results[group_of.get(result.speaker, "no group").strip()].append(result)
     for group, of_group in sorted(results.items()):
         found = Evaluation(tuple(of_group), (), 0.0)
         interval = found.wer_interval_by_speaker or found.wer_interval
         within = f" ({interval.low:.2%} to {interval.high:.2%})" if interval else ""
         score = found.score
-        print(f"{group}: {score.words.reference} words, WER {score.wer:.2%}{within}, CER {score.cer:.2%}")
+        rates = f"WER {score.wer:.2%}{within}, CER {score.cer:.2%}" if score.words.reference else "none in a reference"
+        print(f"{group}: {score.words.reference} words, {rates}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("score_groups: write two files: DETAILS GROUPS")
-    try:
-        main(*map(Path, sys.argv[1:]))
-    except (AsrError, OSError) as error:
-        sys.exit(f"score_groups: {error}")
+    start(main, __doc__, 2, 2)

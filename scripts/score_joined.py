@@ -16,11 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from starting import rate, start, whole
 
 import asr
 from asr.corpora import Utterance
 from asr.decoding.choice import DecodingChoice
-from asr.errors import AsrError
 from asr.training.strings import Joined
 
 NUMBERS = (1, 2, 4, 16)
@@ -36,10 +36,10 @@ def join(utterances: Sequence[Utterance], number: int) -> Iterator[Joined]:
         yield Joined(parts[0].id, Path(parts[0].audio), text, parts[0].speaker, parts=parts, pauses=pauses)
 
 
-def main(model: str, corpus: str, beam: int | None = None, normalise_seconds: int = 0) -> None:
-    recognizer = asr.load(model, decoding=DecodingChoice(beam=beam))
-    if normalise_seconds:
-        features = replace(recognizer.model.features, normalise_seconds=normalise_seconds)
+def main(model: str, corpus: str, beam: str | None = None, normalise_seconds: str = "0") -> None:
+    recognizer = asr.load(model, decoding=DecodingChoice(beam=None if beam is None else whole(beam, "beam")))
+    if seconds := whole(normalise_seconds, "normalise_seconds"):
+        features = replace(recognizer.model.features, normalise_seconds=seconds)
         recognizer.model = replace(recognizer.model, features=features)
     utterances = asr.open_corpus(corpus)
     shuffled = [utterances[i] for i in np.random.default_rng(1).permutation(len(utterances))]
@@ -47,21 +47,16 @@ def main(model: str, corpus: str, beam: int | None = None, normalise_seconds: in
     for utterance in shuffled:
         by_speaker[utterance.speaker].append(utterance)
     print("| a recording of |", " | ".join(f"{number} utterances" for number in NUMBERS), "|")
-    for name, groups in (("one speaker", list(by_speaker.values())), ("several speakers", [shuffled])):
+    of_one = {} if "" in by_speaker else {"one speaker": list(by_speaker.values())}  # unnamed ones are nobody in common
+    for name, groups in (of_one | {"several speakers": [shuffled]}).items():
         row = []
         for number in NUMBERS:
             result = asr.evaluate(recognizer, [joined for group in groups for joined in join(group, number)])
             for failed, error in result.failures:
                 print(f"{failed} and what it is joined with: {error}; left out", file=sys.stderr)
-            row.append(f"{result.score.wer:.1%}")
+            row.append(rate(result.score.wer, result.score.words.reference))
         print("|", name, "|", " | ".join(row), "|", flush=True)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4, 5) or not all(map(str.isdecimal, sys.argv[3:])):
-        sys.exit(__doc__)
-    try:
-        main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
-    except AsrError as error:
-        print(f"score_joined: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    start(main, __doc__, 2, 4)

@@ -13,12 +13,12 @@ import sys
 from dataclasses import dataclass
 
 import numpy as np
+from starting import rate, start, whole
 
 import asr
 from asr.audio import Audio
 from asr.corpora import Utterance
 from asr.decoding.choice import DecodingChoice
-from asr.errors import AsrError
 from asr.training.alterations import coloured, white
 
 SECONDS = (0.0, 0.3, 1.0)
@@ -42,8 +42,8 @@ class Padded(Utterance):
         return dataclasses.replace(sound, samples=samples)
 
 
-def main(model: str, corpus: str, beam: int | None = None) -> None:
-    recognizer = asr.load(model, decoding=DecodingChoice(beam=beam))
+def main(model: str, corpus: str, beam: str | None = None) -> None:
+    recognizer = asr.load(model, decoding=DecodingChoice(beam=None if beam is None else whole(beam, "beam")))
     utterances = asr.open_corpus(corpus)
     fields = [field.name for field in dataclasses.fields(Utterance)]
     print("| noise |", " | ".join(f"{quiet:g} s" for quiet in SECONDS), "|")
@@ -56,15 +56,9 @@ def main(model: str, corpus: str, beam: int | None = None) -> None:
             result = asr.evaluate(recognizer, padded)
             for name, error in result.failures:
                 print(f"{name}: {error}; left out", file=sys.stderr)
-            row.append(f"{result.score.wer:.1%}")
+            row.append(rate(result.score.wer, result.score.words.reference))
         print("|", " | ".join(row), "|", flush=True)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4) or not all(map(str.isdecimal, sys.argv[3:])):
-        sys.exit(__doc__)
-    try:
-        main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
-    except AsrError as error:
-        print(f"score_quiet: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    start(main, __doc__, 2, 3)

@@ -8,22 +8,22 @@ more of the same speech is no remedy: other words are.
 """
 
 import math
-import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+from starting import start
+
 from asr.alphabet import normalise, strip_punctuation
 from asr.corpora import open_corpus
 from asr.details import read_details
-from asr.errors import AsrError
 from asr.scoring import confusions
 
 BOUNDS = (0, 1, 6, 21, 101, math.inf)  # times; each row of the table is from one to below the next
 
 
-def main(details: Path, corpora: list[str]) -> None:
-    results = read_details(details)
+def main(details: str, *corpora: str) -> None:
+    results = read_details(Path(details))
     said = Counter(
         word
         for corpus in corpora
@@ -48,9 +48,4 @@ def _times(low: float, high: float) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit("score_words: write a file and at least one corpus: DETAILS CORPUS...")
-    try:
-        main(Path(sys.argv[1]), sys.argv[2:])
-    except (AsrError, OSError) as error:
-        sys.exit(f"score_words: {error}")
+    start(main, __doc__, 2)

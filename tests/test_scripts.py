@@ -36,6 +36,23 @@ def refused(script: str, *arguments: object) -> str:
     return done.stderr
 
 
+SCORES = "score_ensemble.py", "score_groups.py", "score_joined.py", "score_quiet.py", "score_words.py"
+
+
+@pytest.mark.parametrize("script", SCORES)
+def test_scores_tell_how_they_are_called(script: str) -> None:
+    assert f"python scripts/{script}" in run(script, "--help")
+    assert f"python scripts/{script}" in refused(script)
+    assert f"{script.removesuffix('.py')}: " in refused(script, *["nowhere"] * (3 if "ensemble" in script else 2))
+
+
+@pytest.mark.parametrize("script", ["train_corpus.py", "transcribe_folder.py"])
+def test_examples_tell_how_they_are_called(script: str) -> None:
+    assert f"python scripts/{script}" in refused(script)
+    arguments = ["an4", "nowhere", "nowhere", "out"] if "train" in script else ["nowhere"]
+    assert "nowhere" in refused(script, *arguments)
+
+
 def test_train_corpus_learns_the_language_of_tones(tmp_path: Path) -> None:
     tones.make(tmp_path / "train", utterances=160, seed=1)
     tones.make(tmp_path / "test", seed=2)
@@ -91,6 +108,8 @@ def test_compare_settings_has_a_row_for_each_and_trains_each_once(tmp_path: Path
     ("settings", "sentence"),
     [
         ('config = "tiny"\n', "settings.toml: it needs config, [all] and [settings.NAME]"),
+        ('config = "tiny"\nall = 3\n[settings.x]\n', "settings.toml: it needs config, [all] and [settings.NAME]"),
+        ('config = "tiny"\n[settings]\na = 1\n', "settings.toml: it needs config, [all] and [settings.NAME]"),
         (SETTINGS + '"24: units" = {}\n', "settings.toml: '24 units' and '24: units' would have the same folder"),
     ],
 )

@@ -80,14 +80,14 @@ def evaluate(
     result = evaluation.evaluate(open_recognizer(model, device, threads, batch, decoding, vtln), utterances)
     for name, error in result.failures:
         messages.say(f"{name}: {error}")
+    if details:
+        with _writing(details):
+            write_details(details, result.results)
     if as_json:
         summary = result.summary() | (result.tables() if tables else {})
         print(json.dumps({figure: summary[figure] for figure in FIGURES} | summary))
     else:
         print(report(result, tables))
-    if details:
-        with _writing(details):
-            write_details(details, result.results)
     if result.failures:
         messages.say(f"{len(result.failures)} of {len(utterances)} utterances failed")
         raise typer.Exit(1)
