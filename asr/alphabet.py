@@ -25,12 +25,16 @@ _APOSTROPHES = dict.fromkeys(map(ord, "‘’‛ʼ＇"), "'")
 def normalise(text: str) -> str:
     """Unicode NFC and lower case, typographic apostrophes as ', each run of white space one space, none at the ends.
 
-    Byte order marks, zero-width spaces and soft hyphens go; line ends are white space. Punctuation stays.
-    Normalising twice changes nothing more.
+    Byte order marks, zero-width spaces and soft hyphens go; line ends are white space. Punctuation stays. Of a sentence
+    between `<s>` and `</s>`, as Sphinx and others write transcripts, the marks go. Normalising twice changes nothing
+    more.
     """
     text = unicodedata.normalize("NFC", text.translate(_INVISIBLE))
     text = unicodedata.normalize("NFC", text.lower())  # lower case of a composed letter may be decomposed
-    return " ".join(text.translate(_APOSTROPHES).split())
+    words = text.translate(_APOSTROPHES).split()
+    while len(words) > 1 and (words[0], words[-1]) == ("<s>", "</s>"):
+        words = words[1:-1]
+    return " ".join(words)
 
 
 def strip_punctuation(text: str) -> str:

@@ -26,13 +26,11 @@ class DeviceFailedError(RuntimeError):
 
 
 class DeviceMemoryError(MemoryError):
-    """The device's memory does not hold another array: `asked`, `free` and `total` bytes."""
+    """The device's memory does not hold another array: `asked` (0: by the driver), `free` and `total` bytes."""
 
     def __init__(self, asked: int, free: int, total: int):
-        super().__init__(
-            f"the GPU's memory is full: {asked / 1e6:.1f} MB more were asked for, and "
-            f"{free / 1e6:.1f} of {total / 1e6:.0f} MB are free"
-        )
+        wanted = f"{asked / 1e6:.1f} MB more were asked for" if asked else "the driver asks for more"
+        super().__init__(f"the GPU's memory is full: {wanted}, and {free / 1e6:.1f} of {total / 1e6:.0f} MB are free")
         self.asked, self.free, self.total = asked, free, total
 
 

@@ -137,9 +137,9 @@ class CarefulCache:
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        if _hash() != source_hash():
-            return
         try:
+            if _hash() != source_hash():
+                return
             cache_folder().mkdir(parents=True, exist_ok=True)
             if self._damaged:
                 self.flush()  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ import sys
 import asr
 from asr.audio import find
 
-if not sys.argv[1:] or "--help" in sys.argv:
+if not sys.argv[1:]:
     sys.exit(__doc__)
 try:
     recordings = find(sys.argv[1:])

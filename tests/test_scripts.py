@@ -175,7 +175,14 @@ def test_score_quiet_has_a_row_for_each_noise() -> None:
     assert all(len(re.findall(r"\d\.\d%", row)) == 3 for row in rows[1:])
 
 
-def test_score_joined_has_a_row_for_one_speaker_and_one_for_several() -> None:
-    rows = run("score_joined.py", "en", f"pairs:{ROOT / 'samples'}", "0", "5").splitlines()
+def test_score_joined_has_a_row_for_one_speaker_and_one_for_several(tmp_path: Path) -> None:
+    unnamed = run("score_joined.py", "en", f"pairs:{ROOT / 'samples'}", "0", "5").splitlines()
+    assert [row.split(" | ")[0] for row in unnamed] == ["| a recording of", "| several speakers"]
+    entries = [
+        {"audio_filepath": str(ROOT / "samples" / f"an4-{name}.flac"), "text": name, "speaker": name}
+        for name in ("january", "melvin")
+    ]
+    (tmp_path / "two.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    rows = run("score_joined.py", "en", f"nemo:{tmp_path / 'two.jsonl'}", "0", "5").splitlines()
     assert [row.split(" | ")[0] for row in rows] == ["| a recording of", "| one speaker", "| several speakers"]
     assert all(len(re.findall(r"\d\.\d%", row)) == 4 for row in rows[1:])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -74,28 +72,31 @@ def evaluate(
 
     utterances = open_corpus(corpus, run_commands)
     if details:
-        with _writing(details):  # before the work, not after it
+        try:  # before the work, not after it
             details.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritten(details, error) from error
     decoding = choice(beam, lm, lm_weight, word_bonus, blank_penalty, lexicon, hotwords, hot_boost)
     result = evaluation.evaluate(open_recognizer(model, device, threads, batch, decoding, vtln), utterances)
-    for name, error in result.failures:
-        messages.say(f"{name}: {error}")
+    for name, reason in result.failures:
+        messages.say(f"{name}: {reason}")
+    unwritten: OSError | None = None
     if details:
-        with _writing(details):
+        try:  # before the figures, whose reader may go away; they are printed whatever becomes of this
             write_details(details, result.results)
+        except OSError as error:
+            unwritten = error
     if as_json:
         summary = result.summary() | (result.tables() if tables else {})
         print(json.dumps({figure: summary[figure] for figure in FIGURES} | summary))
     else:
         print(report(result, tables))
+    if details and unwritten:
+        raise _unwritten(details, unwritten) from unwritten
     if result.failures:
         messages.say(f"{len(result.failures)} of {len(utterances)} utterances failed")
         raise typer.Exit(1)
 
 
-@contextmanager
-def _writing(details: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"--details {details}: cannot be written ({error.strerror}); name another file") from error
+def _unwritten(details: Path, error: OSError) -> OutputError:
+    return OutputError(f"--details {details}: cannot be written ({error.strerror}); name another file")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
+STDIN = "-"  # in place of a file's name
 TABLES = (".csv", ".tsv", ".json", ".jsonl")  # files that are corpora; all others are texts
 
 
@@ -126,10 +127,13 @@ def read_sentences(notation: str, run_commands: bool = False) -> Iterator[str]:
     """The lines of a text file, or a corpus's transcripts."""
     from asr.corpora import open_corpus
     from asr.language import texts
-    from asr.language.texts import STDIN
 
     path = Path(notation)
-    if notation == STDIN or (os.path.isfile(path) and path.suffix.lower() not in TABLES):
+    if notation == STDIN:
+        if sys.stdin is None:
+            raise UsageError("-: stdin is closed; name a file")
+        yield from texts.read_sentences(path, sys.stdin.buffer)
+    elif os.path.isfile(path) and path.suffix.lower() not in TABLES:
         yield from texts.read_sentences(path)
     else:
         yield from (utterance.text for utterance in open_corpus(notation, run_commands))

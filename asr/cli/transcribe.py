@@ -87,7 +87,8 @@ def transcribe(
         raise UsageError(f"--nbest {nbest}: json alone shows other readings than the best; add --format json")
     sources, missing = find_sources(paths, apart=out is not None or "ctm" in chosen)
     if out is not None:
-        _check_targets(out, chosen, sources)
+        if "txt" in chosen:
+            _check_texts(out, sources)
         _make_folder(out)
         emit = _file_writer(out, chosen, {source.path: source.target for source in sources})
     else:
@@ -149,16 +150,19 @@ def _check_formats(formats: list[str], single: bool, printed: bool) -> None:
         raise UsageError(f"several recordings in {formats[0]} cannot share stdout: add --out DIR")
 
 
-def _check_targets(out: Path, formats: list[str], sources: Iterable[Source]) -> None:
-    """UsageError where a result would replace what stands beside its recording: that may be a reference."""
+def _check_texts(out: Path, sources: Iterable[Source]) -> None:
+    """UsageError where a text would replace one beside its recording, or be read in its place: that may be what was
+    said there."""
+    from asr.corpora.pairs import TEXTS
+
     for source in sources:
-        for chosen in formats:
-            target = _target(out, source.target, chosen)
-            if os.path.exists(target) and target.parent.samefile(source.path.parent):
-                raise UsageError(
-                    f"{target} stands beside its recording and may be what was said there; move it, or name another "
-                    "--out"
-                )
+        target = _target(out, source.target, "txt")
+        beside = [target.with_name(source.path.stem + suffix) for suffix in TEXTS]
+        there = next((path for path in beside if os.path.exists(path)), None)
+        if there and target.parent.samefile(source.path.parent):
+            raise UsageError(
+                f"{there} stands beside its recording and may be what was said there; move it, or name another --out"
+            )
 
 
 def _target(out: Path, name: Path, chosen: str) -> Path:

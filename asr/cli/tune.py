@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,6 +68,7 @@ def tune(
     wrong = f"{100 * best.score.wer:.2f} % words wrong"
     settings = f"--lm-weight {best.lm_weight:g} --word-bonus {best.word_bonus:g} --blank-penalty {best.blank_penalty:g}"
     print(f"best: {settings}, {wrong}")
+    settings += f" --beam {recognizer.decoder.options.beam}"
     for group, score in best.groups.items() if len(best.groups) > 1 else ():
         print(f"  {group}: {100 * score.wer:.2f} % words wrong")
     if best.lm_weight == 0:
@@ -85,8 +87,9 @@ def _keep(model: str, lm: Path | None, best: Point, settings: str) -> None:
 
     file = own_file(model)
     if file is None or lm is None:
-        named = f" --lm {lm}" if lm else ""
-        messages.say(f"not stored; to keep it: asr model bundle {model}{named} {settings} --out FILE")
+        named = ["--lm", str(lm)] if lm else []
+        command = shlex.join(["asr", "model", "bundle", model, *named])
+        messages.say(f"not stored; to keep it: {command} {settings} --out FILE")
         return
     tuned = Tuned(digest(lm), best.lm_weight, best.word_bonus, best.blank_penalty)
     messages.say(f"stored in {tuned.save(file)}")

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import sys
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -26,7 +25,6 @@ from asr.errors import CorpusError, UsageError
 from asr.language.arpa import open_compressed
 from asr.language.ngram import END, SPECIAL, START, UNKNOWN
 
-STDIN = "-"  # in place of a file's name
 CHUNK = 1 << 20  # words put together as a list before they become an array
 
 
@@ -50,8 +48,8 @@ class Tokenizer:
     def __call__(self, sentence: str) -> list[str]:
         words: list[str] = []
         pieces = sentence.split()
-        if pieces and pieces[0] == START and pieces[-1] == END:
-            pieces = pieces[1:-1]  # marks that the transcripts of some toolkits carry
+        if pieces and pieces[0].lower() == START and pieces[-1].lower() == END:
+            pieces = normalise(sentence).split()  # without them
         for piece in pieces:
             known = self._known.get(piece)
             words += self._learn(piece) if known is None else known
@@ -66,11 +64,14 @@ class Tokenizer:
         return words
 
 
-def read_sentences(path: Path) -> Iterator[str]:
-    """The lines of a text file in UTF-8, which gzip, bzip2 or xz may have compressed; of stdin for `-`. CorpusError."""
+def read_sentences(path: Path, opened: BinaryIO | None = None) -> Iterator[str]:
+    """The lines of a text file in UTF-8, which gzip, bzip2 or xz may have compressed. Raises CorpusError.
+
+    opened : read instead of it, if given; `path` is its name then
+    """
     number = 0
     try:
-        with nullcontext(sys.stdin.buffer) if str(path) == STDIN else open_compressed(path) as file:
+        with nullcontext(opened) if opened else open_compressed(path) as file:
             for number, line in enumerate(file, start=1):  # noqa: B007  for the message
                 yield line.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:

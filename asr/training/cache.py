@@ -65,11 +65,16 @@ class FeatureCache:
         settings = [FORMAT, to_table(config), snr_spread, version("librosa"), version("soxr")]
         self._digest = hashlib.sha256(json.dumps(settings).encode())  # once: it is long, and names are many
 
-    def fill(self, wanted: Sequence[tuple[Utterance, Iterable[Copy]]], threads: int) -> list[Lengths | AsrError]:
-        """Compute what is missing of the wanted copies; for each utterance, their lengths or why it has none."""
+    def fill(
+        self, wanted: Sequence[tuple[Utterance, Iterable[Copy]]], threads: int, what: str = "features"
+    ) -> list[Lengths | AsrError]:
+        """Compute what is missing of the wanted copies; for each utterance, their lengths or why one cannot be had.
+
+        what : is made, for whoever watches
+        """
         if not wanted:
             return []
-        self.progress.begin(f"features of {len(wanted)} utterances", len(wanted))
+        self.progress.begin(f"{what} of {len(wanted)} utterances", len(wanted))
         pool = ThreadPoolExecutor(threads)  # librosa and soxr work without the interpreter lock
         results: list[Lengths | AsrError] = []
         try:

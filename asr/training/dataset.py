@@ -209,7 +209,7 @@ def _spelled(
     texts = [(utterance, clean(utterance.text, config)) for utterance in utterances]
     strange = {i: alphabet.outside(text) for i, (_, text) in enumerate(texts)}
     left_out = [f"{texts[i][0].id}: {' '.join(sorted(map(repr, found)))}" for i, found in strange.items() if found]
-    _report(left_out, "with characters outside the alphabet", progress)
+    _report(left_out, "left out {} utterances with characters outside the alphabet", progress)
     return [pair for i, pair in enumerate(texts) if not strange[i]]
 
 
@@ -233,8 +233,8 @@ def _examples(
             too_short.append(f"{utterance.id}: {lengths[PLAIN]} frames for {len(labels)} characters")
         else:
             examples.append(Example(utterance, text, labels, said.labels(text) if said else labels, lengths))
-    _report(unreadable, "whose audio cannot be read", cache.progress)
-    _report(too_short, "too short for their text", cache.progress)
+    _report(unreadable, "left out {} utterances whose audio cannot be read", cache.progress)
+    _report(too_short, "left out {} utterances too short for their text", cache.progress)
     return examples
 
 
@@ -248,12 +248,17 @@ def _with_copies(
     """The examples with the lengths of those wanted copies, too, that are long enough for their text."""
     altered = [(i, [copy for copy in copies if copy != PLAIN]) for i, copies in enumerate(wanted)]
     altered = [(i, copies) for i, copies in altered if copies]
-    filled = cache.fill([(examples[i].utterance, copies) for i, copies in altered], threads)
-    extended = list(examples)
-    for (i, _), found in zip(altered, filled, strict=True):
-        example, lengths = examples[i], {} if isinstance(found, AsrError) else found
+    wanted_of = [(examples[i].utterance, copies) for i, copies in altered]
+    filled = cache.fill(wanted_of, threads, "altered copies")
+    extended, plain = list(examples), []
+    for (i, _), lengths in zip(altered, filled, strict=True):
+        example = examples[i]
+        if isinstance(lengths, AsrError):
+            plain.append(f"{example.utterance.id}: {lengths}")
+            continue
         usable = {copy: frames for copy, frames in lengths.items() if _fits(frames, example.labels, config)}
         extended[i] = dataclasses.replace(example, lengths=example.lengths | usable)
+    _report(plain, "of {} utterances altered copies cannot be made, so they are learnt as recorded", cache.progress)
     return extended
 
 
@@ -266,11 +271,12 @@ def _usable(copy: Copy, example: Example) -> Copy:
     return copy if copy in example.lengths else PLAIN
 
 
-def _report(left_out: Sequence[str], reason: str, progress: Progress) -> None:
-    if not left_out:
+def _report(found: Sequence[str], what: str, progress: Progress) -> None:
+    """A sentence, in which {} is how many were found, and the first of them."""
+    if not found:
         return
-    progress.message(f"left out {len(left_out)} utterances {reason}:")
-    for line in left_out[:SHOWN]:
+    progress.message(f"{what.format(len(found))}:")
+    for line in found[:SHOWN]:
         progress.message(f"  {line}")
-    if len(left_out) > SHOWN:
-        progress.message(f"  and {len(left_out) - SHOWN} more")
+    if len(found) > SHOWN:
+        progress.message(f"  and {len(found) - SHOWN} more")

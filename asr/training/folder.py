@@ -81,7 +81,7 @@ def list_utterances(data: Dataset, path: Path, progress: Progress) -> None:
     used = [each.utterance for each in data.examples if not isinstance(each.utterance, Joined)]
     lines = nemo.lines(used)
     if len(lines) < len(used):
-        why = "a command gives their sound, or they begin where others do"
+        why = "a command gives their sound, or they are where others are"
         progress.message(f"{path} does without {len(used) - len(lines)} of {len(used)} utterances: {why}")
     if lines:
         write_atomically(path, "".join(lines).encode())

@@ -253,7 +253,8 @@ class Run:
         state, weights, velocity = checkpoint.load(self.folder / CHECKPOINT)
         if state.data != self.state.data or weights.shape != self.network.parameters.vector.shape:
             raise UsageError(
-                f"{self.folder}: this run was trained on other data; resume with the corpora that it began with"
+                f"{self.folder}: this run was trained on other data, or begun by another version; "
+                "resume with the corpora that it began with"
             )
         self.state = state
         self.network.restore(weights, velocity)
@@ -430,13 +431,18 @@ def _train_first(
 
 def _watched_by(held_out: Dataset, data: Dataset) -> str:
     """How much development data there are, and whether their speakers are strangers."""
-    speakers, trained = ({example.utterance.speaker for example in each.examples} for each in (held_out, data))
-    of = f"of {len(speakers)} speaker{'s' if len(speakers) > 1 else ''} that train nothing"
-    if "" in speakers:
-        of = "whose speakers are not named, and may be in training too"
-    elif speakers & trained:
-        of = f"of speakers of whom {len(speakers & trained)} are in training too"
-    return f"development data: {len(held_out.examples)} utterances, {of}"
+    speakers, trained = (
+        {(example.utterance.corpus, example.utterance.speaker) for example in each.examples}
+        for each in (held_out, data)
+    )
+    both = len(speakers & trained)
+    if any(not speaker for _, speaker in speakers | trained):
+        who = "some speakers are not named, so that those may be in training too"
+    elif both:
+        who = f"of {len(speakers)} speakers, {both} of whom are in training too"
+    else:
+        who = f"of {len(speakers)} speaker{'s' if len(speakers) > 1 else ''}, none of whom is in training"
+    return f"development data: {len(held_out.examples)} utterance{'s' if len(held_out.examples) > 1 else ''}; {who}"
 
 
 def _score_of(record: Mapping[str, Any]) -> DevScore:

@@ -39,7 +39,7 @@ class CudaBackend:
     def __init__(self, threads: int | None = None):
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
-        self.threads = threads or available_threads()
+        self.threads = available_threads() if threads is None else threads
         self.device = Device()
         self.mode = os.environ.get("ASR_CUDA_MODE", "auto")
         self._planner = Planner(self.device)

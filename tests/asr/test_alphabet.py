@@ -25,6 +25,9 @@ ENGLISH = Alphabet(" 'abcdefghijklmnopqrstuvwxyz")
         ("a\u00a0b\u3000c\u2028d", "a b c d"),
         ("co\u00adoperate\u200b", "cooperate"),
         ("ΟΔΟΣ", "οδος"),
+        ("<s> YES  no </s>\n", "yes no"),
+        ("<S> </S>", ""),
+        ("no </s>", "no </s>"),
         ("", ""),
         (" \r\n", ""),
     ],
@@ -33,7 +36,7 @@ def test_normalise(text: str, expected: str) -> None:
     assert normalise(text) == expected
 
 
-@given(st.text())
+@given(st.one_of(st.text(), st.lists(st.sampled_from(["<s>", "</S>", "a"])).map(" ".join)))
 def test_normalising_twice_changes_nothing(text: str) -> None:
     once = normalise(text)
     assert normalise(once) == once

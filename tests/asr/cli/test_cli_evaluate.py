@@ -132,6 +132,16 @@ def test_details_that_cannot_be_written_are_told_before_the_work(
     assert err.startswith(f"asr: --details {details}: cannot be written")
 
 
+def test_figures_are_printed_where_details_cannot_be_written(
+    run_asr: RunAsr, model_file: Path, tone_corpus: Path, tmp_path: Path
+) -> None:
+    details = tmp_path / (300 * "x")
+    code, out, err = run_asr("evaluate", f"pairs:{tone_corpus}", "--model", model_file, "--json", "--details", details)
+    assert code == 1
+    assert "wer" in json.loads(out)
+    assert f"--details {details}: cannot be written" in err
+
+
 def test_a_corpus_that_is_not_there_is_one_sentence(run_asr: RunAsr, tone_run: Path, tmp_path: Path) -> None:
     code, out, err = run_asr("evaluate", "--model", tone_run / "model.safetensors", tmp_path / "nowhere")
     assert (code, out) == (1, "")

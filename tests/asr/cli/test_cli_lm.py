@@ -83,6 +83,9 @@ def test_a_text_from_stdin(run_asr: RunAsr, counting: Path, tmp_path: Path, monk
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(counting.read_bytes())))
     assert run_asr("lm", "build", "-", "--out", piped).code == 0
     assert piped.read_bytes() == named.read_bytes()
+    monkeypatch.setattr("sys.stdin", None)
+    code, _, err = run_asr("lm", "build", "-", "--out", piped)
+    assert (code, err) == (2, "asr: -: stdin is closed; name a file\n")
 
 
 def test_a_model_gives_out_the_language_model_that_it_carries(
