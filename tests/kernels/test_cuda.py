@@ -11,7 +11,6 @@ from kernel_cases import assert_close
 
 from asr.network import Network, NetworkConfig
 from kernels import BackendUnavailableError, DeviceMemoryError, open_backend
-from kernels.cuda.recurrence import Planner
 from kernels.interface import Backend
 
 CONFIG = NetworkConfig(inputs=2, outputs=4, cell="lstm", layers=2, hidden=2, stack=2, dropout=0.25)
@@ -79,6 +78,8 @@ def test_cuda_takes_no_array_of_the_host_in_silence(cuda: Any) -> None:
 
 
 def test_cuda_plans_a_batch_anew_where_memory_was_full_for_another(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kernels.cuda.recurrence import Planner  # where there is no CUDA it cannot be imported
+
     planner = Planner(cuda.device)
     few, many = np.array([3, 2, 2], np.int32), np.array([9, 1, 1], np.int32)
     expected = [cuda.to_host(table).tolist() for table in planner.frames(few, 3, 2)[2:6]]
