@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_cases import SIMULATED, assert_close, fresh
+from kernel_cases import EXECUTED, SIMULATED, assert_close, fresh
 
 from kernels import BackendUnavailableError, open_backend
 from kernels.interface import Backend
 from kernels.reference import ReferenceBackend
 
+LARGE = [] if SIMULATED else [(33, 2, 13, 30)] if EXECUTED else [(33, 2, 13, 30), (33, 2, 130, 70)]
 
-@pytest.mark.parametrize(
-    ("T", "B", "D", "N"), [(1, 1, 1, 1), (7, 3, 5, 2)] + ([] if SIMULATED else [(33, 2, 13, 30), (33, 2, 130, 70)])
-)
+
+@pytest.mark.parametrize(("T", "B", "D", "N"), [(1, 1, 1, 1), (7, 3, 5, 2), *LARGE])
 def test_dense(backend: Backend, T: int, B: int, D: int, N: int) -> None:
     rng = np.random.default_rng(0)
     weight, bias, x, dy = (
